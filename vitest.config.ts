@@ -1,0 +1,54 @@
+// One vitest project per tier, so that the fast tiers run alone in under a minute.
+import { defineConfig } from "vitest/config";
+
+/** Tiers that touch the kernel, etcd or processes run one file at a time: the machine has two cores. */
+const serial = { fileParallelism: false, maxWorkers: 1 };
+
+export default defineConfig({
+  test: {
+    pool: "forks",
+    projects: [
+      { test: { name: "unit", include: ["test/unit/**/*.test.ts"] } },
+      { test: { name: "golden", include: ["test/golden/**/*.test.ts"] } },
+      { test: { name: "property", include: ["test/property/**/*.test.ts"], testTimeout: 60_000 } },
+      { test: { name: "architecture", include: ["test/architecture/**/*.test.ts"] } },
+      {
+        test: {
+          name: "kernel",
+          include: ["test/kernel/**/*.test.ts"],
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+          ...serial,
+        },
+      },
+      {
+        test: {
+          name: "conformance",
+          include: ["test/conformance/**/*.test.ts"],
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+          ...serial,
+        },
+      },
+      {
+        test: {
+          name: "e2e",
+          include: ["test/e2e/**/*.test.ts"],
+          testTimeout: 180_000,
+          hookTimeout: 180_000,
+          ...serial,
+        },
+      },
+      {
+        // A real Kubernetes, built on first use: `npm run test:kubernetes`, not a part of `npm test`.
+        test: {
+          name: "kubernetes",
+          include: ["test/kubernetes/**/*.test.ts"],
+          testTimeout: 300_000,
+          hookTimeout: 300_000,
+          ...serial,
+        },
+      },
+    ],
+  },
+});
