@@ -1,0 +1,166 @@
+// Makes one kernel table equal to the plan, listing the kernel only when its rows may have changed behind our back.
+import { diffKnownRows, diffRows } from "./diff.ts";
+import type { Diff } from "./diff.ts";
+import type { KernelTable, RowFailure, TableName } from "./kernel-table.ts";
+
+/** What one pass did to one table. */
+export interface TableReport {
+  readonly table: TableName;
+  /** The kernel was asked; otherwise its rows were known. */
+  readonly listed: boolean;
+  /** Rows we want. */
+  readonly desired: number;
+  readonly created: number;
+  readonly replaced: number;
+  readonly removed: number;
+  /** Of the rows written, those that something else than us had changed: drift. Failed ones do not count. */
+  readonly repaired: RowChanges;
+  readonly failed: readonly RowFailure[];
+}
+
+export interface RowChanges {
+  readonly created: number;
+  readonly replaced: number;
+  readonly removed: number;
+}
+
+/** Key of a failure that concerns the whole table: it could not be listed or written at all. */
+export const WHOLE_TABLE = "*";
+
+/**
+ * Why known rows are no longer trusted. `outside`: an event, a resync; differences found are drift. `ourselves`: we
+ * changed a device under them; differences found are our own doing.
+ */
+export type InvalidationCause = "outside" | "ourselves";
+
+/** One pass over one table, in steps so that `apply` can order steps of several tables. None of them throws. */
+export interface TablePass {
+  /** Removes rows that are ours and not in the plan. */
+  removeStale(): Promise<void>;
+  /** Creates and replaces rows. */
+  putMissing(): Promise<void>;
+  report(): TableReport;
+}
+
+export interface TableReconciler<Row> {
+  /** Forgets that the known rows are true; the next plan lists the kernel. */
+  invalidate(cause: InvalidationCause): void;
+  /** Compares the kernel with `desired`. Does not throw: a table that cannot be listed reports it and writes nothing. */
+  plan(desired: readonly Row[]): Promise<TablePass>;
+}
+
+interface TableMemory<Row> {
+  /** What the kernel held when we last looked or wrote; undefined before the first look. */
+  known: Map<string, Row> | undefined;
+  /** Set while the known rows may be wrong. */
+  mistrust: InvalidationCause | undefined;
+}
+
+export function createTableReconciler<Row extends object>(table: KernelTable<Row>): TableReconciler<Row> {
+  const memory: TableMemory<Row> = { known: undefined, mistrust: "outside" };
+  return {
+    invalidate(cause) {
+      // Our own doing explains every difference, also those of an earlier mistrust.
+      memory.mistrust = cause === "ourselves" ? cause : (memory.mistrust ?? cause);
+    },
+    plan: (desired) => planTablePass(table, memory, desired),
+  };
+}
+
+/** Compares with the known rows if they can be trusted, else with the kernel's, which then are the known ones. */
+async function compareRows<Row extends object>(
+  table: KernelTable<Row>,
+  memory: TableMemory<Row>,
+  desired: readonly Row[],
+): Promise<Diff<Row>> {
+  if (memory.mistrust === undefined && memory.known !== undefined) {
+    return diffKnownRows(memory.known, desired, table);
+  }
+  // Cleared first: an invalidation that arrives while the kernel answers must survive the listing.
+  memory.mistrust = undefined;
+  const diff = diffRows(await table.list(), desired, table);
+  memory.known = new Map([...diff.remove, ...diff.unchanged].map((row) => [table.key(row), row]));
+  return diff;
+}
+
+/** Collects the failures of one pass; any of them makes the known rows doubtful. */
+function createFailureLog(memory: Pick<TableMemory<object>, "mistrust">) {
+  const failed: RowFailure[] = [];
+  function add(failures: readonly RowFailure[]): void {
+    failed.push(...failures);
+    if (failures.length > 0) memory.mistrust ??= "outside";
+  }
+  function addError(error: unknown): void {
+    add([{ key: WHOLE_TABLE, reason: error instanceof Error ? error.message : String(error) }]);
+  }
+  return { failed, add, addError };
+}
+
+async function planTablePass<Row extends object>(
+  table: KernelTable<Row>,
+  memory: TableMemory<Row>,
+  desired: readonly Row[],
+): Promise<TablePass> {
+  const { failed, add, addError } = createFailureLog(memory);
+  const done = { created: 0, replaced: 0, removed: 0 };
+  const repaired = { created: 0, replaced: 0, removed: 0 };
+  const cause = memory.mistrust;
+  /** What we would have found, had nobody interfered; undefined if differences need not be anybody's interference. */
+  const expected = cause === "outside" ? memory.known : undefined;
+  let diff: Diff<Row> = { create: [], replace: [], remove: [], unchanged: [] };
+  try {
+    diff = await compareRows(table, memory, desired);
+  } catch (error) {
+    addError(error);
+  }
+  const known = memory.known ?? new Map<string, Row>();
+
+  /** Rows that the kernel took. */
+  async function write(operation: "put" | "remove", rows: readonly Row[]): Promise<readonly Row[]> {
+    if (rows.length === 0) return [];
+    try {
+      const failures = await table[operation](rows);
+      add(failures);
+      const refused = new Set(failures.map((failure) => failure.key));
+      return refused.size === 0 ? rows : rows.filter((row) => !refused.has(table.key(row)));
+    } catch (error) {
+      addError(error);
+      return [];
+    }
+  }
+
+  async function put(rows: readonly Row[], kind: "created" | "replaced"): Promise<void> {
+    for (const row of await write("put", rows)) {
+      const key = table.key(row);
+      const before = expected?.get(key);
+      done[kind] += 1;
+      if (before !== undefined && table.equal(before, row)) repaired[kind] += 1;
+      known.set(key, row);
+    }
+  }
+
+  return {
+    async removeStale() {
+      for (const row of await write("remove", diff.remove)) {
+        const key = table.key(row);
+        done.removed += 1;
+        // Of several rows under one key the right one is the known one, and stays.
+        const isSurplus = known.get(key) !== row;
+        if (expected !== undefined && (isSurplus || !expected.has(key))) repaired.removed += 1;
+        if (!isSurplus) known.delete(key);
+      }
+    },
+    async putMissing() {
+      await put(diff.create, "created");
+      await put(diff.replace, "replaced");
+    },
+    report: () => ({
+      table: table.name,
+      listed: cause !== undefined,
+      desired: desired.length,
+      ...done,
+      repaired,
+      failed,
+    }),
+  };
+}
