@@ -1,0 +1,231 @@
+// Writes Kubernetes Events about our node: what `kubectl describe node` shows of our troubles. Never in anybody's way.
+import { randomBytes } from "node:crypto";
+import type { Logger } from "../net/logger.ts";
+import type { KubeClient } from "./api-client.ts";
+import { KubeApiError } from "./errors.ts";
+import { formatTime } from "./patch.ts";
+
+/** Events of a cluster-scoped object live here (client-go, tools/record). */
+const NAMESPACE = "default";
+/** The API refuses longer ones. */
+const MAX_MESSAGE_LENGTH = 1024;
+/** Saying the same again within this time only counts. The API forgets events after an hour. */
+const REPEAT_INTERVAL_MS = 10 * 60_000;
+const FORGET_AFTER_MS = 60 * 60_000;
+/** A burst of this many, then one each half minute: a cluster of broken nodes must not drown the API server. */
+const BURST = 10;
+const REFILL_MS = 30_000;
+const MAX_QUEUED = 20;
+const MAX_REMEMBERED = 200;
+/** After a refusal (RBAC) nothing is tried for this long. */
+const REFUSED_PAUSE_MS = 60 * 60_000;
+
+export interface NodeEvent {
+  readonly type: "Normal" | "Warning";
+  /** CamelCase, for machines. */
+  readonly reason: string;
+  /** What is wrong and what to do. */
+  readonly message: string;
+}
+
+export interface EventWriter {
+  /** Queues the event and returns at once. */
+  write(event: NodeEvent): void;
+  /** Settles when the queue is empty: for the end of a short-lived program, and tests. */
+  readonly idle: () => Promise<void>;
+}
+
+export interface EventWriterOptions {
+  readonly nodeName: string;
+  /** The Node's uid, once it is known. */
+  readonly nodeUid: () => string | undefined;
+}
+
+interface EventWriterModules {
+  readonly client: KubeClient;
+  readonly log: Logger;
+  readonly now?: () => number;
+}
+
+/** An event that was written lately. */
+interface Written {
+  readonly name: string;
+  readonly firstAt: number;
+  lastAt: number;
+  count: number;
+  /** Occurrences that were not written yet. */
+  unwritten: number;
+}
+
+export function createEventWriter(
+  options: EventWriterOptions,
+  modules: EventWriterModules,
+  signal: AbortSignal,
+): EventWriter {
+  return new ApiEventWriter(options, modules, signal);
+}
+
+class ApiEventWriter implements EventWriter {
+  readonly #options: EventWriterOptions;
+  readonly #client: KubeClient;
+  readonly #log: Logger;
+  readonly #now: () => number;
+  readonly #signal: AbortSignal;
+  readonly #written = new Map<string, Written>();
+  readonly #queue: NodeEvent[] = [];
+  #working: Promise<void> = Promise.resolve();
+  #busy = false;
+  #tokens = BURST;
+  #refilledAt: number;
+  #pausedUntil = 0;
+
+  constructor(options: EventWriterOptions, modules: EventWriterModules, signal: AbortSignal) {
+    this.#options = options;
+    this.#client = modules.client;
+    this.#log = modules.log;
+    this.#now = modules.now ?? Date.now;
+    this.#signal = signal;
+    this.#refilledAt = this.#now();
+  }
+
+  readonly idle = (): Promise<void> => this.#working;
+
+  write(event: NodeEvent): void {
+    if (this.#signal.aborted || this.#now() < this.#pausedUntil) return;
+    if (this.#isRepeated(event)) return;
+    if (this.#queue.length >= MAX_QUEUED || !this.#takeToken()) {
+      this.#log.debug({ reason: event.reason }, "too many events; this one is only logged");
+      return;
+    }
+    this.#queue.push(event);
+    if (!this.#busy) this.#working = this.#work();
+  }
+
+  #isRepeated(event: NodeEvent): boolean {
+    const known = this.#written.get(keyOf(event));
+    if (known === undefined || this.#now() - known.lastAt >= REPEAT_INTERVAL_MS) return false;
+    known.unwritten += 1;
+    return true;
+  }
+
+  #takeToken(): boolean {
+    const refill = Math.floor((this.#now() - this.#refilledAt) / REFILL_MS);
+    if (refill > 0) {
+      this.#tokens = Math.min(BURST, this.#tokens + refill);
+      this.#refilledAt += refill * REFILL_MS;
+    }
+    if (this.#tokens === 0) return false;
+    this.#tokens -= 1;
+    return true;
+  }
+
+  async #work(): Promise<void> {
+    this.#busy = true;
+    try {
+      for (let event = this.#queue.shift(); event !== undefined; event = this.#queue.shift()) {
+        if (this.#signal.aborted) return;
+        await this.#send(event);
+      }
+    } catch (error) {
+      this.#onFailure(error);
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  /** An event is a hint: what cannot be written now is dropped, the log has it. */
+  #onFailure(error: unknown): void {
+    this.#queue.length = 0;
+    if (this.#signal.aborted) return;
+    const refused = error instanceof KubeApiError && (error.status === 403 || error.status === 401);
+    if (!refused) {
+      this.#log.debug({ err: error }, "cannot write an Event now");
+      return;
+    }
+    this.#pausedUntil = this.#now() + REFUSED_PAUSE_MS;
+    this.#log.warn(
+      {
+        err: error,
+        cure: 'add to our ClusterRole: {apiGroups: [""], resources: [events], verbs: [create, patch]}',
+      },
+      "may not write Events, so kubectl describe node does not show our problems; the log does",
+    );
+  }
+
+  async #send(event: NodeEvent): Promise<void> {
+    const key = keyOf(event);
+    const known = this.#written.get(key);
+    if (known !== undefined && this.#now() - known.lastAt < FORGET_AFTER_MS) {
+      if (await this.#repeat(known)) return;
+    }
+    const now = this.#now();
+    const { nodeName } = this.#options;
+    const written: Written = {
+      // As client-go names them.
+      name: `${nodeName}.${randomBytes(8).toString("hex")}`,
+      firstAt: now,
+      lastAt: now,
+      count: 1,
+      unwritten: 0,
+    };
+    this.#remember(key, written);
+    await this.#client.call({
+      what: "create events",
+      method: "POST",
+      path: `/api/v1/namespaces/${NAMESPACE}/events`,
+      body: this.#bodyOf(event, written),
+      signal: this.#signal,
+    });
+  }
+
+  /** Counts up an event that is still there. Returns false if it is gone. */
+  async #repeat(known: Written): Promise<boolean> {
+    known.count += 1 + known.unwritten;
+    known.unwritten = 0;
+    known.lastAt = this.#now();
+    try {
+      await this.#client.call({
+        what: "patch events",
+        method: "PATCH",
+        patchType: "merge",
+        path: `/api/v1/namespaces/${NAMESPACE}/events/${encodeURIComponent(known.name)}`,
+        body: { count: known.count, lastTimestamp: formatTime(known.lastAt) },
+        signal: this.#signal,
+      });
+      return true;
+    } catch (error) {
+      if (error instanceof KubeApiError && error.status === 404) return false;
+      throw error;
+    }
+  }
+
+  #bodyOf({ type, reason, message }: NodeEvent, { name, firstAt, lastAt, count }: Written): unknown {
+    const { nodeName, nodeUid } = this.#options;
+    return {
+      apiVersion: "v1",
+      kind: "Event",
+      metadata: { name, namespace: NAMESPACE },
+      // kubectl finds events of a node by its uid, and by its name in place of the uid, as kubelets write it.
+      involvedObject: { apiVersion: "v1", kind: "Node", name: nodeName, uid: nodeUid() ?? nodeName },
+      type,
+      reason,
+      message:
+        message.length > MAX_MESSAGE_LENGTH ? `${message.slice(0, MAX_MESSAGE_LENGTH - 3)}...` : message,
+      source: { component: "flanneld", host: nodeName },
+      firstTimestamp: formatTime(firstAt),
+      lastTimestamp: formatTime(lastAt),
+      count,
+    };
+  }
+
+  #remember(key: string, written: Written): void {
+    this.#written.delete(key);
+    this.#written.set(key, written);
+    const [oldest] = this.#written.keys();
+    if (this.#written.size > MAX_REMEMBERED && oldest !== undefined) this.#written.delete(oldest);
+  }
+}
+
+function keyOf({ type, reason, message }: NodeEvent): string {
+  return `${type} ${reason} ${message}`;
+}
