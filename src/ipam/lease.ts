@@ -1,0 +1,64 @@
+// A lease is one node's claim on a subnet; a lease book is what this daemon knows of all of them.
+import type { Cidr } from "../net/cidr.ts";
+import type { Ip } from "../net/ip.ts";
+
+/** JSON value that a backend publishes for its peers, e.g. `{"VNI":1,"VtepMAC":"..."}`. Untrusted when it is a peer's. */
+export type BackendData = unknown;
+
+/** What a node says of itself (flannel's LeaseAttrs). */
+export interface LeaseAttributes {
+  /** IPv4; absent in a network without. */
+  readonly publicIp?: Ip;
+  readonly publicIp6?: Ip;
+  /** Lower case; empty for udp and alloc, as flannel writes it. */
+  readonly backendType: string;
+  readonly backendData?: BackendData;
+  readonly backendData6?: BackendData;
+}
+
+export interface Lease extends LeaseAttributes {
+  /** Kubernetes: the node's name. Etcd has no names; there it is the public IP. */
+  readonly nodeName: string;
+  /** The IPv4 subnet; absent in a network without. There is always one of the two. */
+  readonly subnet?: Cidr;
+  readonly subnet6?: Cidr;
+  /**
+   * Milliseconds since the epoch. Absent for a reservation and for Kubernetes, which do not expire, and for peers in etcd,
+   * where asking would cost a call per key.
+   */
+  readonly expiresAt?: number;
+}
+
+/** A lease of a network with IPv4, as all are in etcd, whose keys begin with that subnet. */
+export type Ipv4Lease = Lease & Required<Pick<Lease, "subnet" | "publicIp">>;
+
+/** Identity of a lease: its subnet text, both families joined by `&` as in flannel's etcd key. */
+export type SubnetKey = string;
+
+export function subnetKeyOf(lease: Pick<Lease, "subnet" | "subnet6">): SubnetKey {
+  return [lease.subnet, lease.subnet6].filter((subnet) => subnet !== undefined).join("&");
+}
+
+export type LeaseEvent =
+  | { readonly type: "put"; readonly lease: Lease }
+  | { readonly type: "removed"; readonly subnetKey: SubnetKey }
+  /** All leases there are; what is not in it is gone. */
+  | { readonly type: "snapshot"; readonly leases: readonly Lease[] };
+
+export type LeaseBook = ReadonlyMap<SubnetKey, Lease>;
+
+/** Folds one event into the book. Pure; unknown, repeated and stale events are normal input. */
+export function applyLeaseEvent(book: LeaseBook, event: LeaseEvent): LeaseBook {
+  switch (event.type) {
+    case "put":
+      return new Map(book).set(subnetKeyOf(event.lease), event.lease);
+    case "removed": {
+      if (!book.has(event.subnetKey)) return book;
+      const rest = new Map(book);
+      rest.delete(event.subnetKey);
+      return rest;
+    }
+    case "snapshot":
+      return new Map(event.leases.map((lease) => [subnetKeyOf(lease), lease]));
+  }
+}
