@@ -1,0 +1,64 @@
+// The store in the Kubernetes API: its client, the subnet manager over Nodes, and Events about our Node.
+import { createBackend } from "../backends/registry.ts";
+import { createKubeSubnetManager, nodeIdentityFrom } from "../ipam/kube-subnet-manager.ts";
+import { createKubeClient } from "../kube/api-client.ts";
+import { loadKubeConnection } from "../kube/config.ts";
+import { createEventWriter } from "../kube/events.ts";
+import type { EventWriter } from "../kube/events.ts";
+import type { Notice, Store, StoreModules } from "./connect-store.ts";
+import type { Options } from "./options.ts";
+import { VERSION } from "./version.ts";
+
+/** @throws {InvalidValueError} when there is no way to the API, or this daemon cannot know its Node */
+export async function connectKube(options: Options, { log, env, signal }: StoreModules): Promise<Store> {
+  const connection = await loadKubeConnection({
+    apiUrl: options.kubeApiUrl,
+    kubeconfigFile: options.kubeconfigFile,
+    env,
+  });
+  const identity = nodeIdentityFrom(env);
+  const client = createKubeClient(connection, { userAgent: `flanneld-ts/${VERSION} (linux)` });
+  log.info({ api: client.description, ...identity }, "leases are kept in the Kubernetes API");
+  warnOfIgnoredFlags(options, log);
+  let events: EventWriter | undefined;
+  const notify = (notice: Notice): void => {
+    const { name } = manager.node();
+    if (name === undefined) return;
+    events ??= createEventWriter(
+      { nodeName: name, nodeUid: () => manager.node().uid },
+      { client, log },
+      signal,
+    );
+    events.write(notice);
+  };
+  const manager = createKubeSubnetManager(
+    {
+      client,
+      identity,
+      annotationPrefix: options.kubeAnnotationPrefix,
+      netConfigPath: options.netConfigPath,
+      setNodeNetworkUnavailable: options.setNodeNetworkUnavailable,
+    },
+    { log, report: notify, checkConfig: (config) => void createBackend(config) },
+  );
+  return {
+    kind: "kubernetes",
+    manager,
+    configPlace: options.netConfigPath,
+    prepare: () => Promise.resolve(),
+    isPassing: () => false,
+    publicIps: (ending) => manager.publicIps(ending),
+    markReady: () => manager.markReady(),
+    notify,
+  };
+}
+
+function warnOfIgnoredFlags({ backend, network, subnetLen }: Options, log: StoreModules["log"]): void {
+  for (const [flag, value] of Object.entries({ backend, network, "subnet-len": subnetLen })) {
+    if (value !== undefined)
+      log.warn(
+        {},
+        `--${flag} does nothing with --kube-subnet-mgr: the network is configured in --net-config-path`,
+      );
+  }
+}

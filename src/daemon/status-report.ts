@@ -1,0 +1,74 @@
+// What `status` shows: the shape that the daemon serves on its local socket and the command renders.
+import type { PeerReach } from "../backends/backend.ts";
+
+/** One kernel table after the last pass that touched it. */
+export interface TableStatus {
+  readonly table: string;
+  /** Rows we want. */
+  readonly desired: number;
+  readonly failed: readonly { readonly key: string; readonly reason: string }[];
+}
+
+/** A repair: something else changed a row of ours and we put it back. */
+export interface RepairStatus {
+  /** ISO 8601. */
+  readonly at: string;
+  readonly table: string;
+  readonly created: number;
+  readonly replaced: number;
+  readonly removed: number;
+}
+
+export interface PeerStatus {
+  readonly nodeName: string;
+  /** IPv6 in a network that has only that; so is `publicIp`. */
+  readonly subnet: string;
+  readonly subnet6?: string;
+  readonly publicIp: string;
+  readonly backendType: string;
+  readonly how: PeerReach["how"];
+  readonly problem?: string;
+}
+
+export interface StatusReport {
+  readonly version: string;
+  readonly pid: number;
+  /** ISO 8601. */
+  readonly startedAt: string;
+  readonly ready: boolean;
+  /** Why not ready, with the cure. */
+  readonly notReadyReason?: string;
+  readonly store: {
+    readonly kind: "etcd" | "kubernetes";
+    readonly connected: boolean;
+    readonly problem?: string;
+  };
+  readonly network?: { readonly ipv4?: string; readonly ipv6?: string; readonly backend: string };
+  readonly lease?: {
+    readonly subnet: string;
+    readonly subnet6?: string;
+    readonly publicIp: string;
+    /** ISO 8601; absent for a reservation. */
+    readonly expiresAt?: string;
+  };
+  readonly uplink?: { readonly name: string; readonly mtu: number; readonly addresses: readonly string[] };
+  /** Bytes: FLANNEL_MTU. */
+  readonly podMtu?: number;
+  readonly iptables?: string;
+  readonly peers: readonly PeerStatus[];
+  readonly skippedLeases: readonly { readonly key: string; readonly reason: string }[];
+  readonly tables: readonly TableStatus[];
+  readonly lastPass?: {
+    /** ISO 8601. */
+    readonly at: string;
+    readonly durationMs: number;
+    /** Rows written in that pass. */
+    readonly changed: number;
+    readonly failed: number;
+  };
+  /** Newest first, at most 20. */
+  readonly repairs: readonly RepairStatus[];
+  readonly repairsTotal: number;
+  /** Child processes started so far. */
+  readonly processesStarted: number;
+}
