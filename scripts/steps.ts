@@ -1,0 +1,77 @@
+// The steps of `npm run check` and `npm test`: what each runs, and how its result is counted.
+import { readFileSync } from "node:fs";
+
+export interface Step {
+  readonly name: string;
+  /** A program of node_modules/.bin and its arguments. */
+  readonly command: readonly string[];
+  /** Vitest projects; a step with some is counted by its tests, one without counts as a single test. */
+  readonly projects?: readonly string[];
+}
+
+export const CHECK_STEPS: readonly Step[] = [
+  { name: "types", command: ["tsc", "-p", "."] },
+  { name: "lint", command: ["oxlint", "--deny-warnings"] },
+  { name: "format", command: ["oxfmt", "--check"] },
+  vitest("fast tests", ["unit", "golden", "property", "architecture"]),
+];
+
+/** They touch the kernel, etcd or processes. */
+export const SYSTEM_STEPS: readonly Step[] = [
+  vitest("kernel tests", ["kernel"]),
+  vitest("conformance tests", ["conformance"]),
+  vitest("end-to-end tests", ["e2e"]),
+];
+
+function vitest(name: string, projects: readonly string[]): Step {
+  return {
+    name,
+    projects,
+    command: ["vitest", "run", ...projects.flatMap((project) => ["--project", project])],
+  };
+}
+
+export interface StepCount {
+  readonly passed: number;
+  readonly failed: number;
+  readonly skipped: number;
+}
+
+/** The part of vitest's JSON report that counts. */
+interface VitestReport {
+  readonly success: boolean;
+  readonly numPassedTests: number;
+  readonly numFailedTests: number;
+  readonly numPendingTests: number;
+  readonly testResults: readonly {
+    readonly status: string;
+    readonly assertionResults: readonly { status: string }[];
+  }[];
+}
+
+/** Counts a step that has ended; without its report a vitest run has failed, whatever its exit code. */
+export function countStep(step: Step, exitCode: number | null, reportFile: string): StepCount {
+  const failedAsOne: StepCount = { passed: 0, failed: 1, skipped: 0 };
+  if (step.projects === undefined) return exitCode === 0 ? { passed: 1, failed: 0, skipped: 0 } : failedAsOne;
+  try {
+    return countReport(JSON.parse(readFileSync(reportFile, "utf8")) as VitestReport, exitCode);
+  } catch {
+    return failedAsOne;
+  }
+}
+
+export function countReport(report: VitestReport, exitCode: number | null): StepCount {
+  // A file that does not load, or fails in a hook, has no failed test to be counted by.
+  const failedFiles = report.testResults.filter(
+    ({ status, assertionResults }) =>
+      status === "failed" && assertionResults.every((assertion) => assertion.status !== "failed"),
+  ).length;
+  const failed = report.numFailedTests + failedFiles;
+  // Errors outside of any test (an unhandled rejection) only show in the exit code.
+  const isUnexplained = failed === 0 && (exitCode !== 0 || !report.success);
+  return {
+    passed: report.numPassedTests,
+    failed: isUnexplained ? 1 : failed,
+    skipped: report.numPendingTests,
+  };
+}

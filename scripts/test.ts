@@ -1,0 +1,100 @@
+// npm test: every tier, with its time; the last line reads "N passed, N failed".
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { startMachine } from "../lab/machine.ts";
+import type { Machine } from "../lab/machine.ts";
+import { CHECK_STEPS, countStep, SYSTEM_STEPS } from "./steps.ts";
+import type { Step, StepCount } from "./steps.ts";
+
+const LEFTOVER_GRACE_MS = 5000;
+
+process.chdir(path.join(import.meta.dirname, ".."));
+const reports = mkdtempSync(path.join(tmpdir(), "flanneld-ts-test-"));
+const lines: string[] = [];
+const total = { passed: 0, failed: 0 };
+
+function withReport({ command, projects }: Step, reportFile: string): readonly string[] {
+  if (projects === undefined) return command;
+  return [
+    ...command,
+    "--passWithNoTests",
+    "--reporter=default",
+    "--reporter=json",
+    `--outputFile.json=${reportFile}`,
+  ];
+}
+
+async function runStep(
+  step: Step,
+  run: (command: readonly string[]) => Promise<number | null>,
+): Promise<void> {
+  const startedAt = performance.now();
+  const reportFile = path.join(reports, `${step.name.replaceAll(" ", "-")}.json`);
+  const exitCode = await run(withReport(step, reportFile));
+  note(step.name, countStep(step, exitCode, reportFile), performance.now() - startedAt);
+}
+
+function note(name: string, count: StepCount, durationMs: number): void {
+  total.passed += count.passed;
+  total.failed += count.failed;
+  const skipped = count.skipped > 0 ? `, ${count.skipped} skipped` : "";
+  const counts = `${count.passed} passed, ${count.failed} failed${skipped}`;
+  lines.push(`  ${name.padEnd(20)} ${(durationMs / 1000).toFixed(1).padStart(6)} s   ${counts}`);
+}
+
+/**
+ * The tiers that touch the system run in a machine of their own (namespaces, private /run, /etc, /var): they cannot
+ * change this one, and what they leave ends with the machine. That they leave something is a failure all the same.
+ */
+async function runSystemSteps(machine: Machine): Promise<void> {
+  for (const step of SYSTEM_STEPS) {
+    await runStep(step, async ([program = "", ...args]) => {
+      const child = await machine.spawn(program, args, { stdio: "inherit", cwd: process.cwd() });
+      return (await child.ended).exitCode ?? null;
+    });
+  }
+  const startedAt = performance.now();
+  const leftovers = await findLeftovers(machine);
+  for (const leftover of leftovers) console.error(`left behind by the tests: ${leftover}`);
+  const failed = leftovers.length > 0 ? 1 : 0;
+  note("nothing left behind", { passed: 1 - failed, failed, skipped: 0 }, performance.now() - startedAt);
+}
+
+async function findLeftovers(machine: Machine): Promise<string[]> {
+  const deadline = Date.now() + LEFTOVER_GRACE_MS;
+  for (;;) {
+    const { stdout: processes } = await machine.exec("ps", ["-e", "-o", "pid=,args="]);
+    const { stdout: namespaces } = await machine.exec("ip", ["netns", "list"]);
+    const { stdout: links } = await machine.exec("ip", ["-br", "link"]);
+    const found = [
+      // The machine's first process and the ps that looks.
+      ...rows(processes).filter((row) => !/^\s*1 |ps -e -o/.test(row)).map((row) => `process ${row.trim()}`),
+      ...rows(namespaces).map((row) => `network namespace ${row}`),
+      ...rows(links).filter((row) => !row.startsWith("lo ")).map((row) => `link ${row}`),
+    ]; // prettier-ignore
+    if (found.length === 0 || Date.now() > deadline) return found;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
+function rows(text: string): string[] {
+  return text.split("\n").filter((row) => row !== "");
+}
+
+for (const step of CHECK_STEPS) {
+  await runStep(step, ([program = "", ...args]) =>
+    Promise.resolve(spawnSync(program, args, { stdio: "inherit" }).status),
+  );
+}
+const machine = await startMachine("tests");
+try {
+  await runSystemSteps(machine);
+} finally {
+  await machine.close();
+  rmSync(reports, { recursive: true, force: true });
+}
+console.log(`\n${lines.join("\n")}\n`);
+console.log(`${total.passed} passed, ${total.failed} failed`);
+process.exitCode = total.failed === 0 ? 0 : 1;
