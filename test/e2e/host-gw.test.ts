@@ -1,0 +1,88 @@
+// The host-gw backend on a real cluster, and over a router, where it cannot work.
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { Cluster } from "../../lab/cluster.ts";
+import {
+  leaseOf,
+  peerRows,
+  rowsFor,
+  showLogsOfFailures,
+  startTestCluster,
+  storedLeases,
+  waitForRows,
+} from "../support/cluster.ts";
+import { expectFullConnectivity, expectMtu, expectTransfer } from "../support/data-path.ts";
+import { restartUnderTraffic } from "../support/restart.ts";
+import { ping } from "../support/traffic.ts";
+import { waitFor } from "../support/wait.ts";
+
+let cluster: Cluster;
+showLogsOfFailures(() => cluster);
+
+describe("on one link", () => {
+  beforeAll(async () => {
+    cluster = await startTestCluster({ nodes: 3, pods: 1, backend: "host-gw" });
+  });
+  afterAll(async () => {
+    await cluster.close();
+  });
+
+  test("pods reach pods, nodes and outside; outside sees the node", async () => {
+    await expectFullConnectivity(cluster);
+  });
+
+  test("the pod MTU is the uplink's, exactly", async () => {
+    await expectMtu(cluster.pod("n1-p1"), cluster.pod("n2-p1"), 1500);
+  });
+
+  test("100 MB of TCP arrive intact, from the pod's own address", async () => {
+    await expectTransfer(cluster.pod("n1-p1"), cluster.pod("n2-p1"));
+  });
+
+  test("each node holds one route per peer and no device", async () => {
+    const leases = await storedLeases(cluster);
+    for (const node of cluster.nodes.values()) {
+      const peers = leases.filter(({ publicIp }) => publicIp !== node.address);
+      expect(await peerRows(node)).toEqual(rowsFor([], peers));
+      expect((await node.exec("ip", ["-br", "link"])).stdout).not.toContain("flannel");
+    }
+  });
+
+  test("kill -9 and restart: no ping lost, streams intact, nothing written", async () => {
+    const written = await restartUnderTraffic(cluster, (node) => node.daemon.restart("SIGKILL"));
+    expect(written).toEqual([]);
+  });
+
+  test("a node that left is forgotten", async () => {
+    const lease = await leaseOf(cluster, cluster.node("n3"));
+    await cluster.removeNode("n3");
+    await cluster.etcd.ctl("del", lease.key);
+    await waitForRows(cluster.node("n1"), rowsFor([], [await leaseOf(cluster, cluster.node("n2"))]));
+  });
+});
+
+describe("over a router", () => {
+  beforeAll(async () => {
+    cluster = await startTestCluster({ nodes: 3, pods: 1, backend: "host-gw", topology: "routed" });
+  });
+  afterAll(async () => {
+    await cluster.close();
+  });
+
+  test("the peer behind the router is named with its cure in log and status; the others work", async () => {
+    const n1 = cluster.node("n1");
+    const [far, near] = [
+      await leaseOf(cluster, cluster.node("n2")),
+      await leaseOf(cluster, cluster.node("n3")),
+    ];
+    await waitForRows(n1, rowsFor([], [near]));
+    const { peers, ready } = await n1.daemon.status();
+    const problem = expect.stringMatching(
+      /198\.51\.100\.12 is not on the link of eth0.*"DirectRouting":true/,
+    ) as string;
+    expect(peers.find(({ subnet }) => subnet === far.subnet)).toMatchObject({ how: "unreachable", problem });
+    expect(peers.find(({ subnet }) => subnet === near.subnet)).not.toHaveProperty("problem");
+    expect(ready).toBe(true);
+    await waitFor("the log line", () => /198\.51\.100\.12 is not on the link of eth0/.test(n1.daemon.log()));
+    expect(await ping(cluster.pod("n1-p1"), cluster.pod("n3-p1").ip)).toBe("ok");
+  });
+});

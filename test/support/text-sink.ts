@@ -1,0 +1,7 @@
+// Collects what a command writes.
+export class CollectedText {
+  text = "";
+  write(text: string): void {
+    this.text += text;
+  }
+}

@@ -1,0 +1,135 @@
+// What operators are told beyond the log, and how often.
+import { describe, expect, test } from "vitest";
+import type { Notice } from "../../../src/daemon/connect-store.ts";
+import { checkHost } from "../../../src/daemon/host-checks.ts";
+import type { NodeAgent } from "../../../src/daemon/node-agent.ts";
+import { NoticeBoard } from "../../../src/daemon/notice-board.ts";
+import { planFailureNotices, planPeerNotices, planRevertNotices } from "../../../src/daemon/plan-notices.ts";
+import type { Lease } from "../../../src/ipam/lease.ts";
+import { parseCidr } from "../../../src/net/cidr.ts";
+import { memoryLogger } from "../../support/memory-logger.ts";
+
+const lease = (n: number): Lease => ({
+  nodeName: `n${n}`,
+  subnet: parseCidr(`10.244.${n}.0/24`),
+  backendType: "vxlan",
+});
+const book = (count: number) =>
+  new Map(Array.from({ length: count }, (_, i) => [`10.244.${i + 1}.0/24`, lease(i + 1)]));
+const unreached = (n: number, problem: string) =>
+  ({ subnetKey: `10.244.${n}.0/24`, how: "unreachable", problem }) as const;
+
+describe("peers", () => {
+  test("each by its name, with the cure", () => {
+    expect(
+      planPeerNotices([{ subnetKey: "10.244.2.0/24", how: "vxlan" }, unreached(1, "why; cure")], book(2)),
+    ).toEqual([
+      {
+        type: "Warning",
+        reason: "PeerUnreachable",
+        message: "no route to pods of node n1 (10.244.1.0/24): why; cure",
+      },
+    ]);
+  });
+
+  test("many are one notice", () => {
+    const reach = Array.from({ length: 50 }, (_, i) => unreached(i + 1, "why"));
+    expect(planPeerNotices(reach, book(50))).toEqual([
+      expect.objectContaining({
+        message: expect.stringMatching(/^50 nodes are not reached.*node n1 /) as string,
+      }),
+    ]);
+  });
+});
+
+test("rows that the kernel refuses: the first of each table", () => {
+  const outcome = { desired: 2, created: 0, replaced: 0, removed: 0 };
+  const repaired = { created: 0, replaced: 0, removed: 0 };
+  const failed = [
+    { key: "a", reason: "no" },
+    { key: "b", reason: "no" },
+  ];
+  expect(
+    planFailureNotices({
+      tables: [
+        { table: "routes", ...outcome, repaired, failed },
+        { table: "links", ...outcome, repaired, failed: [] },
+      ],
+    } as unknown as Parameters<typeof planFailureNotices>[0]),
+  ).toEqual([
+    { type: "Warning", reason: "HostSetupFailed", message: "cannot set up routes: a: no (and 1 more)" },
+  ]);
+});
+
+describe("rows that others change", () => {
+  const NOW = Date.UTC(2026, 0, 1);
+  const repair = (minutesAgo: number, table = "firewall") => ({
+    at: new Date(NOW - minutesAgo * 60_000).toISOString(),
+    table,
+    created: 1,
+    replaced: 0,
+    removed: 0,
+  });
+
+  test.each([
+    ["once in a while", [repair(1), repair(30), repair(60)], 0],
+    ["in different tables", [repair(1), repair(2, "routes"), repair(3, "links")], 0],
+    ["again and again", [repair(1), repair(2), repair(3)], 1],
+  ])("%s", (_, repairs, count) => {
+    const notices = planRevertNotices(repairs, NOW);
+    expect(notices).toHaveLength(count);
+    for (const { message } of notices)
+      expect(message).toMatch(/keeps changing firewall rows.*second network manager/);
+  });
+});
+
+describe("the host", () => {
+  const check = (missing: readonly string[], hasDataPath = true) =>
+    checkHost({ families: [4, 6], hasDataPath }, (file) => !missing.includes(file)).map(
+      ({ reason }) => reason,
+    );
+
+  test("has all", () => expect(check([])).toEqual([]));
+  test("has no br_netfilter", () => {
+    expect(check(["/proc/sys/net/bridge/bridge-nf-call-ip6tables"])).toEqual(["BridgeNetfilterMissing"]);
+    expect(check(["/proc/sys/net/bridge/bridge-nf-call-ip6tables"], false)).toEqual([]);
+  });
+  test("lacks a CNI plugin", () => expect(check(["/opt/cni/bin/portmap"])).toEqual(["CNIPluginMissing"]));
+  test("cannot be seen from a container", () => expect(check(["/opt/cni/bin"])).toEqual([]));
+});
+
+test("the board says a thing at once, again after half an hour, and logs the host's state once", () => {
+  const said: Notice[] = [];
+  const log = memoryLogger();
+  let now = 0;
+  let found: readonly Notice[] = [{ type: "Warning", reason: "R", message: "m" }];
+  const board = new NoticeBoard(
+    { families: [4], hasDataPath: true },
+    { notify: (notice) => void said.push(notice), log, now: () => now, checkHost: () => found },
+  );
+  const agent = (mtu: number) =>
+    ({
+      reach: [unreached(1, "why")],
+      leases: book(1),
+      repairs: { recent: [], total: 0 },
+      node: { uplink: { name: "eth0", mtu } },
+    }) as unknown as NodeAgent;
+  const pass = (mtu: number): readonly string[] => {
+    said.length = 0;
+    board.afterPass(agent(mtu));
+    board.lookAtHost();
+    return said.map(({ reason }) => reason);
+  };
+  expect(pass(1500)).toEqual(["PeerUnreachable", "R"]);
+  now += 60_000;
+  expect(pass(1500)).toEqual([]);
+  expect(pass(1400)).toEqual(["MTUChanged"]);
+  now += 31 * 60_000;
+  expect(pass(1400)).toEqual(["PeerUnreachable", "R"]);
+  expect(log.lines).toHaveLength(1);
+  found = [];
+  pass(1400);
+  found = [{ type: "Warning", reason: "R", message: "m" }];
+  pass(1400);
+  expect(log.lines).toHaveLength(2);
+});
