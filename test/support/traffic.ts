@@ -59,6 +59,15 @@ export interface PingStream {
   stop(): Promise<readonly number[]>;
 }
 
+/**
+ * The whole number of an answer. ping shows 16 bits of it (RFC 792), which are used up after 65 s of a ping every millisecond.
+ * @param near the number of a recent answer, less than 32,768 away
+ */
+export function unwrapSequence(shown: number, near: number): number {
+  const rounds = Math.round((near - shown) / 65_536);
+  return shown + Math.max(0, rounds) * 65_536;
+}
+
 export async function startPings(from: LabPod, address: string): Promise<PingStream> {
   // -S: a socket buffer so large that a busy machine drops nothing in it.
   const args = ["-n", "-i", "0.001", "-W", "5", "-S", "4000000", address];
@@ -66,13 +75,16 @@ export async function startPings(from: LabPod, address: string): Promise<PingStr
     stdio: ["ignore", "pipe", "inherit"],
   });
   const answers = new Set<number>();
+  let latest = 0;
   let rest = "";
   process.child.stdout?.on("data", (chunk: Buffer) => {
     const lines = (rest + chunk.toString()).split("\n");
     rest = lines.pop() ?? "";
     for (const line of lines) {
       const sequence = /bytes from .* icmp_seq=(\d+)/.exec(line)?.[1];
-      if (sequence !== undefined) answers.add(Number(sequence));
+      if (sequence === undefined) continue;
+      latest = unwrapSequence(Number(sequence), latest);
+      answers.add(latest);
     }
   });
   const waitForMore = async (count = 100): Promise<void> => {
@@ -87,7 +99,7 @@ export async function startPings(from: LabPod, address: string): Promise<PingStr
     stop: async () => {
       await waitForMore();
       await process.stop("SIGINT");
-      const last = Math.max(...answers);
+      const last = [...answers].reduce((highest, sequence) => Math.max(highest, sequence));
       return Array.from({ length: last }, (_, i) => i + 1).filter((sequence) => !answers.has(sequence));
     },
   };
