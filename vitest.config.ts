@@ -4,14 +4,17 @@ import { defineConfig } from "vitest/config";
 /** Tiers that touch the kernel, etcd or processes run one file at a time: the machine has two cores. */
 const serial = { fileParallelism: false, maxWorkers: 1 };
 
+/** No test asserts a time: its limit only ends what hangs, on a machine of any speed and load. */
+const fast = { testTimeout: 60_000, hookTimeout: 60_000 };
+
 export default defineConfig({
   test: {
     pool: "forks",
     projects: [
-      { test: { name: "unit", include: ["test/unit/**/*.test.ts"] } },
-      { test: { name: "golden", include: ["test/golden/**/*.test.ts"] } },
-      { test: { name: "property", include: ["test/property/**/*.test.ts"], testTimeout: 60_000 } },
-      { test: { name: "architecture", include: ["test/architecture/**/*.test.ts"] } },
+      { test: { name: "unit", include: ["test/unit/**/*.test.ts"], ...fast } },
+      { test: { name: "golden", include: ["test/golden/**/*.test.ts"], ...fast } },
+      { test: { name: "property", include: ["test/property/**/*.test.ts"], ...fast } },
+      { test: { name: "architecture", include: ["test/architecture/**/*.test.ts"], ...fast } },
       {
         test: {
           name: "kernel",

@@ -35,6 +35,8 @@ export interface StepCount {
   readonly passed: number;
   readonly failed: number;
   readonly skipped: number;
+  /** One line for each failure, to be read at the end of a long log. */
+  readonly failures: readonly string[];
 }
 
 /** The part of vitest's JSON report that counts. */
@@ -44,15 +46,29 @@ interface VitestReport {
   readonly numFailedTests: number;
   readonly numPendingTests: number;
   readonly testResults: readonly {
+    /** The file. */
+    readonly name: string;
     readonly status: string;
-    readonly assertionResults: readonly { status: string }[];
+    /** Why the file failed, if it did not load. */
+    readonly message?: string;
+    readonly assertionResults: readonly {
+      readonly status: string;
+      readonly fullName?: string;
+      readonly failureMessages?: readonly string[];
+    }[];
   }[];
 }
 
 /** Counts a step that has ended; without its report a vitest run has failed, whatever its exit code. */
 export function countStep(step: Step, exitCode: number | null, reportFile: string): StepCount {
-  const failedAsOne: StepCount = { passed: 0, failed: 1, skipped: 0 };
-  if (step.projects === undefined) return exitCode === 0 ? { passed: 1, failed: 0, skipped: 0 } : failedAsOne;
+  const failedAsOne: StepCount = {
+    passed: 0,
+    failed: 1,
+    skipped: 0,
+    failures: [`${step.command.join(" ")}: exit ${exitCode}`],
+  };
+  if (step.projects === undefined)
+    return exitCode === 0 ? { passed: 1, failed: 0, skipped: 0, failures: [] } : failedAsOne;
   try {
     return countReport(JSON.parse(readFileSync(reportFile, "utf8")) as VitestReport, exitCode);
   } catch {
@@ -65,13 +81,29 @@ export function countReport(report: VitestReport, exitCode: number | null): Step
   const failedFiles = report.testResults.filter(
     ({ status, assertionResults }) =>
       status === "failed" && assertionResults.every((assertion) => assertion.status !== "failed"),
-  ).length;
-  const failed = report.numFailedTests + failedFiles;
+  );
+  const failed = report.numFailedTests + failedFiles.length;
   // Errors outside of any test (an unhandled rejection) only show in the exit code.
   const isUnexplained = failed === 0 && (exitCode !== 0 || !report.success);
   return {
     passed: report.numPassedTests,
     failed: isUnexplained ? 1 : failed,
     skipped: report.numPendingTests,
+    failures: isUnexplained
+      ? [`an error outside of any test: see above (exit ${exitCode})`]
+      : [
+          ...report.testResults.flatMap(({ name, assertionResults }) =>
+            assertionResults
+              .filter(({ status }) => status === "failed")
+              .map(
+                ({ fullName, failureMessages }) => `${name}: ${fullName}: ${firstLine(failureMessages?.[0])}`,
+              ),
+          ),
+          ...failedFiles.map(({ name, message }) => `${name}: ${firstLine(message)}`),
+        ],
   };
+}
+
+function firstLine(text = ""): string {
+  return text.split("\n", 1)[0] ?? "";
 }

@@ -13,6 +13,7 @@ const LEFTOVER_GRACE_MS = 5000;
 process.chdir(path.join(import.meta.dirname, ".."));
 const reports = mkdtempSync(path.join(tmpdir(), "flanneld-ts-test-"));
 const lines: string[] = [];
+const failures: string[] = [];
 const total = { passed: 0, failed: 0 };
 
 function withReport({ command, projects }: Step, reportFile: string): readonly string[] {
@@ -39,6 +40,7 @@ async function runStep(
 function note(name: string, count: StepCount, durationMs: number): void {
   total.passed += count.passed;
   total.failed += count.failed;
+  failures.push(...count.failures);
   const skipped = count.skipped > 0 ? `, ${count.skipped} skipped` : "";
   const counts = `${count.passed} passed, ${count.failed} failed${skipped}`;
   lines.push(`  ${name.padEnd(20)} ${(durationMs / 1000).toFixed(1).padStart(6)} s   ${counts}`);
@@ -57,9 +59,9 @@ async function runSystemSteps(machine: Machine): Promise<void> {
   }
   const startedAt = performance.now();
   const leftovers = await findLeftovers(machine);
-  for (const leftover of leftovers) console.error(`left behind by the tests: ${leftover}`);
   const failed = leftovers.length > 0 ? 1 : 0;
-  note("nothing left behind", { passed: 1 - failed, failed, skipped: 0 }, performance.now() - startedAt);
+  const count = { passed: 1 - failed, failed, skipped: 0, failures: leftovers };
+  note("nothing left behind", count, performance.now() - startedAt);
 }
 
 async function findLeftovers(machine: Machine): Promise<string[]> {
@@ -96,5 +98,6 @@ try {
   rmSync(reports, { recursive: true, force: true });
 }
 console.log(`\n${lines.join("\n")}\n`);
+for (const failure of failures) console.log(`failed: ${failure}`);
 console.log(`${total.passed} passed, ${total.failed} failed`);
 process.exitCode = total.failed === 0 ? 0 : 1;
