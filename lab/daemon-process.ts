@@ -16,7 +16,7 @@ export const HEALTH_PORT = 10471;
 /** The built daemon, as `npm run build` leaves it. */
 export const DAEMON_COMMAND: readonly string[] = [path.join(ROOT, "dist/flanneld-ts")];
 
-const READY_TIMEOUT_MS = 20_000;
+const READY_TIMEOUT_MS = 60_000;
 
 export interface DaemonOptions {
   /** Program and first arguments. Default DAEMON_COMMAND. */

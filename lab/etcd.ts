@@ -60,7 +60,7 @@ const ROOT_USER = { name: "root", password: "root-secret" } as const;
 
 const NODE_TLS_DIRECTORY = "/etc/flannel-etcd";
 const DATA_DIRECTORY = "/run/etcd";
-const START_TIMEOUT_MS = 20_000;
+const START_TIMEOUT_MS = 60_000;
 
 /** Starts etcd in `machine`, listening on `address` of it; the log goes to `logFile`. */
 export async function startEtcd(

@@ -40,7 +40,7 @@ echo ready
 exec env --ignore-signal=CHLD cat
 `;
 
-const START_TIMEOUT_MS = 10_000;
+const START_TIMEOUT_MS = 30_000;
 
 export interface SpawnOptions {
   readonly stdio?: StdioOptions;

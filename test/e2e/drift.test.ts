@@ -56,7 +56,7 @@ async function deviceText(): Promise<string> {
 }
 
 /** Daemons follow events; the machine of the test may be busy. */
-const REPAIR_TIMEOUT_MS = 10_000;
+const REPAIR_TIMEOUT_MS = 30_000;
 
 describe("links, routes, neighbors, forwarding entries", () => {
   const deeds: { name: string; deed: () => string; counted: boolean }[] = [

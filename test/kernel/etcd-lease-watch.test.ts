@@ -180,7 +180,7 @@ test("compaction during a cut: a new snapshot without what went meanwhile", asyn
   await etcd.compact();
   proxy.cut();
   proxy.resume();
-  await waitFor("the second snapshot", () => events.length > 1, { timeoutMs: 20_000 });
+  await waitFor("the second snapshot", () => events.length > 1, { timeoutMs: 30_000 });
   expect(events.map(({ type }) => type)).toEqual(["snapshot", "snapshot"]);
   expect(summary()).toEqual(["10.5.2.0/24@192.0.2.2/host-gw", "10.5.3.0/24@192.0.2.3/host-gw"]);
   expect(manager.health()).toEqual({ connected: true, skipped: [] });
@@ -193,11 +193,11 @@ test("etcd that is not there yet, and away later: said in health, and no event i
   await waitFor("the problem", () => manager.health().problem);
   expect(manager.health().connected).toBe(false);
   await etcd.members[0]!.start();
-  await waitFor("the snapshot", () => events.length === 1, { timeoutMs: 20_000 });
+  await waitFor("the snapshot", () => events.length === 1, { timeoutMs: 30_000 });
   await etcd.members[0]!.kill();
   await waitFor("the loss to be noticed", () => !manager.health().connected);
   await etcd.members[0]!.start();
-  await waitFor("the connection", () => manager.health().connected, { timeoutMs: 20_000 });
+  await waitFor("the connection", () => manager.health().connected, { timeoutMs: 30_000 });
   expect(events).toHaveLength(1);
 });
 
@@ -209,7 +209,7 @@ test("a watch that is not permitted is said in health, and begins when it is", a
   await waitFor("the problem", () => manager.health().problem?.includes("permission denied"));
   expect(manager.health().connected).toBe(false);
   await own.etcdctl("role", "grant-permission", "flannel", "readwrite", PREFIX, "--prefix=true");
-  await waitFor("the snapshot", () => events.length === 1, { timeoutMs: 20_000 });
+  await waitFor("the snapshot", () => events.length === 1, { timeoutMs: 30_000 });
   expect(manager.health()).toEqual({ connected: true, skipped: [] });
 });
 
@@ -230,8 +230,8 @@ test("etcd that lost all its data: the node puts its lease back, and the watch s
   await own.members[0]!.kill();
   own.members[0]!.wipe();
   await own.members[0]!.start();
-  await waitFor("our key", async () => (await client.list(SUBNETS)).kvs.length === 1, { timeoutMs: 20_000 });
-  await waitFor("our lease alone", () => summary().length === 1, { timeoutMs: 20_000 });
+  await waitFor("our key", async () => (await client.list(SUBNETS)).kvs.length === 1, { timeoutMs: 30_000 });
+  await waitFor("our lease alone", () => summary().length === 1, { timeoutMs: 30_000 });
   expect(summary()).toEqual([`${lease.subnet}@192.0.2.7/host-gw`]);
   expect(events.filter(({ type }) => type === "snapshot").length).toBeGreaterThan(1);
   stop.abort();

@@ -302,7 +302,7 @@ describe("keepLease", () => {
     const [before] = (await raw.list(SUBNETS)).kvs;
     await waitFor("the keeper to look", () => manager.health().connected);
     await raw.delete(before!.key);
-    const after = await waitFor("the key", () => raw.get(before!.key), { timeoutMs: 5_000 });
+    const after = await waitFor("the key", () => raw.get(before!.key), { timeoutMs: 30_000 });
     expect(after.value).toBe(before!.value);
     expect(after.leaseId).not.toBe("0");
     expect(outcome()).toBe("running");
@@ -315,7 +315,7 @@ describe("keepLease", () => {
     keep(manager, lease);
     const [before] = (await raw.list(SUBNETS)).kvs;
     await raw.revokeLease(before!.leaseId);
-    const after = await waitFor("the key", () => raw.get(before!.key), { timeoutMs: 5_000 });
+    const after = await waitFor("the key", () => raw.get(before!.key), { timeoutMs: 30_000 });
     expect(after.leaseId).not.toBe(before!.leaseId);
   });
 
@@ -352,8 +352,8 @@ describe("keepLease", () => {
     expect(manager.health().connected).toBe(false);
     await etcd.members[0]!.start();
     await raw.revokeLease(kv!.leaseId);
-    await waitFor("the key", () => raw.get(kv!.key), { timeoutMs: 15_000 });
-    await waitFor("health", () => manager.health().connected, { timeoutMs: 15_000 });
+    await waitFor("the key", () => raw.get(kv!.key), { timeoutMs: 30_000 });
+    await waitFor("health", () => manager.health().connected, { timeoutMs: 30_000 });
     expect(outcome()).toBe("running");
     expect(manager.health().problem).toBeUndefined();
   });

@@ -95,7 +95,7 @@ describe("cut streams", () => {
     // etcd replays a thousand revisions per message, 290 kB here: each connection carries one message and a half.
     proxy.cutAfterBytes(400_000);
     const recording = record(open({ endpoints: [`http://127.0.0.1:${proxy.port}`] }), "/w/", 1n);
-    await waitFor("the replay", () => recording.events.length >= 2500, { timeoutMs: 20_000 });
+    await waitFor("the replay", () => recording.events.length >= 2500, { timeoutMs: 30_000 });
     expect(proxy.accepted).toBeGreaterThan(1);
     proxy.cutAfterBytes(0);
     for (let i = 2500; i < 3000; i += 100) {
@@ -138,7 +138,7 @@ describe("cut streams", () => {
       await direct.put("/w/2", "meanwhile");
       await waitFor("the loss to be noticed", () => recording.states.at(-1) === false, { timeoutMs: 30_000 });
       proxy.resume();
-      await waitFor("the event", () => recording.events.length === 2, { timeoutMs: 15_000 });
+      await waitFor("the event", () => recording.events.length === 2, { timeoutMs: 30_000 });
       expect(recording.events).toEqual(["put /w/1=before", "put /w/2=meanwhile"]);
     },
   );
@@ -167,7 +167,7 @@ describe("compaction", () => {
     await etcd.compact();
     proxy.cut();
     proxy.resume();
-    await waitFor("the error", recording.error, { timeoutMs: 20_000 });
+    await waitFor("the error", recording.error, { timeoutMs: 30_000 });
     expect(recording.error()).toBeInstanceOf(CompactedError);
     expect(recording.events).toEqual(["put /w/1=seen"]);
   });
@@ -226,7 +226,7 @@ describe("compaction", () => {
     );
     await waitFor("the events", () => moved.events.length === 50 || moved.error());
     await etcd.members[0]!.kill();
-    await waitFor("the error", () => moved.error(), { timeoutMs: 20_000 });
+    await waitFor("the error", () => moved.error(), { timeoutMs: 30_000 });
     expect(moved.error()).toBeInstanceOf(CompactedError);
   });
 });
@@ -239,7 +239,7 @@ describe("authentication", () => {
     const root = open(etcd.connection);
     for (const round of ["1", "2", "3"]) {
       await root.put(`/net/${round}`, round);
-      await waitFor(`event ${round}`, () => recording.events.length === Number(round), { timeoutMs: 20_000 });
+      await waitFor(`event ${round}`, () => recording.events.length === Number(round), { timeoutMs: 30_000 });
       await etcd.members[0]!.kill();
       await etcd.members[0]!.start();
     }
