@@ -1,4 +1,4 @@
-// A plain HTTP GET over TCP or a unix socket, for tests.
+// A plain HTTP request over TCP or a unix socket, for tests.
 import { request } from "node:http";
 
 export interface HttpAnswer {
@@ -11,6 +11,7 @@ export function httpGet(
   target: { readonly socketPath: string } | { readonly host: string; readonly port: number },
   path: string,
   method = "GET",
+  body = "",
 ): Promise<HttpAnswer> {
   return new Promise((resolve, reject) => {
     const asking = request({ ...target, path, method, agent: false }, (response) => {
@@ -22,6 +23,6 @@ export function httpGet(
       response.on("error", reject);
     });
     asking.on("error", reject);
-    asking.end();
+    asking.end(body);
   });
 }

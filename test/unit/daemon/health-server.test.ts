@@ -10,7 +10,7 @@ import {
   ListenError,
   startHealthServer,
 } from "../../../src/daemon/health-server.ts";
-import type { Routes } from "../../../src/daemon/health-router.ts";
+import type { Route, Routes } from "../../../src/daemon/health-router.ts";
 import { SILENT_LOGGER } from "../../../src/net/logger.ts";
 import { httpGet } from "../../support/http.ts";
 
@@ -66,6 +66,23 @@ describe("answers", () => {
   ])("%s %s with %i", async (method, path, status) => {
     const { at } = await start(healthRoutes(() => undefined));
     expect((await httpGet(at, path, method)).status).toBe(status);
+  });
+
+  it("POST and DELETE to their own routes, with body and query", async () => {
+    const echo: Route = ({ body, query }) => ({ status: 200, body: `${body} ${query.get("q")}` });
+    const { at } = await start({ "/thing": echo, "POST /thing": echo, "DELETE /thing": echo });
+    expect((await httpGet(at, "/thing?q=a%20b")).body).toBe(" a b");
+    expect((await httpGet(at, "/thing?q=1", "POST", "text")).body).toBe("text 1");
+    expect((await httpGet(at, "/thing?q=2", "DELETE")).body).toBe(" 2");
+    expect(await httpGet(at, "/thing", "PUT")).toMatchObject({
+      status: 405,
+      body: "only GET, HEAD, POST, DELETE is answered here\n",
+    });
+  });
+
+  it("413 to a body without end", async () => {
+    const { at } = await start({ "POST /thing": () => ({ status: 200, body: "" }) });
+    expect((await httpGet(at, "/thing", "POST", "x".repeat(2 * 1024 * 1024))).status).toBe(413);
   });
 
   it("500 when a route throws, and goes on", async () => {
