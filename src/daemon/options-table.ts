@@ -1,5 +1,6 @@
 // The table of the daemon's flags: flannel's, with flannel's names and defaults, then ours.
 import type { FlagSpec } from "../net/go-flags.ts";
+import { POLICY_FLAGS } from "./options-policy.ts";
 
 const ETCD = "etcd";
 const UPLINK = "Interface and addresses";
@@ -355,6 +356,7 @@ export const FLAG_TABLE: readonly FlagSpec[] = [
   ...CLUSTER_FLAGS,
   ...UPLINK_FLAGS,
   ...TRAFFIC_FLAGS,
+  ...POLICY_FLAGS,
   ...FILE_FLAGS,
   ...HEALTH_FLAGS,
   ...KUBERNETES_FLAGS,

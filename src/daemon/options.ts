@@ -8,6 +8,8 @@ import type { Family, Ip } from "../net/ip.ts";
 import { statusSocketPath } from "../host/status-socket-path.ts";
 import { editDistance, environmentName, parseFlags } from "../net/go-flags.ts";
 import type { Environment, FlagValue } from "../net/go-flags.ts";
+import { readPolicyOptions } from "./options-policy.ts";
+import type { PolicyOptions } from "./options-policy.ts";
 import { compileGoRegex } from "./options-regex.ts";
 import { FLAG_TABLE, REMOVED_FLAGS } from "./options-table.ts";
 
@@ -43,6 +45,8 @@ export interface Options {
   /** Seconds. */
   readonly iptablesResync: number;
   readonly ipBlackholeRoute: boolean;
+  readonly networkPolicy: boolean;
+  readonly policy: PolicyOptions;
   readonly subnetFile: string;
   readonly cniConfFile: string | undefined;
   readonly cniConfTemplate: string | undefined;
@@ -165,6 +169,8 @@ function buildOptions(given: ReadonlyMap<string, FlagValue>): Options {
     iptablesForwardRules: read.boolean("iptables-forward-rules"),
     iptablesResync: read.integer("iptables-resync", 1, MAX_PERIOD_SECONDS),
     ipBlackholeRoute: read.boolean("ip-blackhole-route"),
+    networkPolicy: read.boolean("network-policy"),
+    policy: readPolicyOptions(read),
     subnetFile,
     cniConfFile: read.optional("cni-conf-file"),
     cniConfTemplate: read.optional("cni-conf-template"),

@@ -4,6 +4,7 @@ import { environmentName } from "../../../src/net/go-flags.ts";
 import { FLAG_TABLE } from "../../../src/daemon/options-table.ts";
 import { parseOptions, redactOptions, redactUrl } from "../../../src/daemon/options.ts";
 import type { Options } from "../../../src/daemon/options.ts";
+import type { PolicyOptions } from "../../../src/daemon/options-policy.ts";
 
 function optionsOf(argv: readonly string[], env: Record<string, string> = {}): Options {
   const parsed = parseOptions(argv, env);
@@ -14,6 +15,21 @@ function optionsOf(argv: readonly string[], env: Record<string, string> = {}): O
 function errorOf(argv: readonly string[], env: Record<string, string> = {}): string {
   const parsed = parseOptions(argv, env);
   return parsed.kind === "error" ? parsed.message : `no error, but ${parsed.kind}`;
+}
+
+const POLICY_DEFAULTS: PolicyOptions = {
+  podInterfaces: ["cni0"],
+  denyWith: "drop",
+  established: "end",
+  icmp: "policy",
+  podToNode: "policy",
+  hairpin: "allow",
+  addWait: 30,
+  addFailure: "error",
+};
+
+function policyWith(changed: Partial<PolicyOptions>): PolicyOptions {
+  return { ...POLICY_DEFAULTS, ...changed };
 }
 
 /** flannel's defaults (its flags, v0.28.9) and ours. */
@@ -39,6 +55,8 @@ const DEFAULTS = {
   iptablesForwardRules: true,
   iptablesResync: 5,
   ipBlackholeRoute: false,
+  networkPolicy: false,
+  policy: POLICY_DEFAULTS,
   subnetFile: "/run/flannel/subnet.env",
   cniConfFile: undefined,
   cniConfTemplate: undefined,
@@ -88,6 +106,16 @@ const CASES: readonly (readonly [string, string, keyof Options, unknown])[] = [
   ["iptables-forward-rules", "false", "iptablesForwardRules", false],
   ["iptables-resync", "60", "iptablesResync", 60],
   ["ip-blackhole-route", "T", "ipBlackholeRoute", true],
+  ["network-policy", "true", "networkPolicy", true],
+  ["policy-pod-interface", "br+", "policy", policyWith({ podInterfaces: ["br+"] })],
+  ["policy-deny-with", "reject", "policy", policyWith({ denyWith: "reject" })],
+  ["policy-established", "keep", "policy", policyWith({ established: "keep" })],
+  ["policy-icmp", "allow-echo", "policy", policyWith({ icmp: "allow-echo" })],
+  ["policy-pod-to-node", "allow", "policy", policyWith({ podToNode: "allow" })],
+  ["policy-hairpin", "policy", "policy", policyWith({ hairpin: "policy" })],
+  ["policy-log-group", "100", "policy", policyWith({ logGroup: 100 })],
+  ["policy-add-wait", "5", "policy", policyWith({ addWait: 5 })],
+  ["policy-add-failure", "proceed", "policy", policyWith({ addFailure: "proceed" })],
   ["subnet-file", "/run/x/subnet.env", "subnetFile", "/run/x/subnet.env"],
   [
     "cni-conf-file",
@@ -162,6 +190,12 @@ describe("refuses", () => {
     [["--subnet-len=127"], "--subnet-len: 127 is out of range"],
     [["--iptables-resync=0"], "--iptables-resync: 0 is out of range"],
     [["--resync=0"], "--resync: 0 is out of range"],
+    [["--policy-deny-with=accept"], '--policy-deny-with: "accept" is unknown; it must be drop or reject'],
+    [["--policy-pod-interface="], "--policy-pod-interface must name the bridge of the pods"],
+    [["--policy-pod-interface=a b"], '--policy-pod-interface: "a b" is no name of an interface'],
+    [["--policy-pod-interface=+"], '--policy-pod-interface: "+" is no name of an interface'],
+    [["--policy-log-group=65536"], "--policy-log-group: 65536 is out of range"],
+    [["--policy-add-wait=0"], "--policy-add-wait: 0 is out of range; it must be 1 to 600"],
     [["--etcd-endpoints=,"], "--etcd-endpoints names no endpoint"],
     [["--etcd-endpoints=ftp://a:1"], '--etcd-endpoints: "ftp://a:1" is not an endpoint'],
     [["--etcd-endpoints=http://u:secret@a b"], '--etcd-endpoints: "http://a b" is not an endpoint'],
