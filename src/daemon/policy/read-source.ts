@@ -6,6 +6,7 @@ import type { PolicyGraph } from "../../policy/graph.ts";
 import type { InForceBook } from "../../policy/in-force-book.ts";
 import type { PolicySettings } from "../../policy/settings.ts";
 import type { PolicySourceHealth } from "../../policy/source.ts";
+import type { DeniedCount } from "./denied-counts.ts";
 
 /** How the agent is doing, at any moment. */
 export interface PolicyAgentState {
@@ -36,5 +37,7 @@ export interface PolicyReadSource {
   readonly state: () => PolicyAgentState;
   /** Policy's own table: the one with `settings.prefix`. */
   readonly firewall: Pick<KernelTable<FirewallRow>, "list" | "key" | "equal">;
+  /** `createDeniedCounts`, one for routes and metrics. */
+  readonly denied: () => Promise<readonly DeniedCount[]>;
   readonly exec: Exec;
 }
