@@ -1,10 +1,10 @@
 // Turns the keys below `<prefix>/subnets/` into lease events: a snapshot, then changes, over any number of outages.
-import { CompactedError, EtcdCallError } from "../etcd/client.ts";
-import type { EtcdClient, KeyValue, Revision, WatchEvent } from "../etcd/client.ts";
+import type { KeyValue, WatchEvent } from "../etcd/client.ts";
+import { mirrorPrefix } from "../etcd/mirror.ts";
 import { InvalidValueError } from "../net/errors.ts";
 import { cidrContains } from "../net/cidr.ts";
 import type { Cidr } from "../net/cidr.ts";
-import { pause, readEntry } from "./etcd-context.ts";
+import { readEntry } from "./etcd-context.ts";
 import type { EtcdContext } from "./etcd-context.ts";
 import { leaseKeyPrefix, parseLeaseKey } from "./etcd-lease-codec.ts";
 import type { LeaseSubnets } from "./etcd-lease-codec.ts";
@@ -12,15 +12,10 @@ import { subnetKeyOf } from "./lease.ts";
 import type { Ipv4Lease, LeaseEvent } from "./lease.ts";
 import type { NetworkConfig } from "./network-config.ts";
 
-const RETRY_MIN_MS = 500;
-const RETRY_MAX_MS = 5_000;
-/** A daemon notices within some seconds that etcd is back, and then puts its lease back. Up to half is taken off. */
-const REWOUND_GRACE_MS = 20_000;
-
 export interface LeaseWatchContext extends EtcdContext {
   /** Undefined until it has been read; leases outside its networks are skipped after that. */
   readonly config: () => NetworkConfig | undefined;
-  /** Default REWOUND_GRACE_MS. */
+  /** See `MirrorOptions`. */
   readonly rewoundGraceMs?: number;
 }
 
@@ -30,89 +25,31 @@ export async function watchLeases(
   onEvent: (event: LeaseEvent) => void,
   signal: AbortSignal,
 ): Promise<void> {
-  let retryMs = RETRY_MIN_MS;
-  const progress: Progress = { seen: 0n };
-  while (!signal.aborted) {
-    try {
-      await deliverSnapshot(context, progress, onEvent, signal);
-      retryMs = RETRY_MIN_MS;
-      await followEvents(context, progress, onEvent, signal);
-    } catch (error) {
-      if (signal.aborted) return;
-      if (error instanceof CompactedError) {
-        context.log.info({ reason: error.message }, "reading all leases anew");
-        continue;
-      }
-      if (!(error instanceof EtcdCallError)) throw error;
-      context.health.problem("watch", error.message, error.retryable);
-      await pause(context, retryMs, signal).catch(() => undefined);
-      retryMs = Math.min(retryMs * 2, RETRY_MAX_MS);
-    }
-  }
-}
-
-/** The highest revision that we have been told of. */
-interface Progress {
-  seen: Revision;
-}
-
-async function deliverSnapshot(
-  context: LeaseWatchContext,
-  progress: Progress,
-  onEvent: (event: LeaseEvent) => void,
-  signal: AbortSignal,
-): Promise<void> {
-  const { kvs, revision } = await listLeases(context, progress.seen, signal);
-  progress.seen = revision;
-  context.health.keepSkipped(new Set(kvs.map((kv) => kv.key)));
-  const leases = kvs.flatMap((kv) => readLease(context, kv) ?? []);
-  context.health.ok("watch");
-  onEvent({ type: "snapshot", leases });
-}
-
-/**
- * An etcd that is behind what it has told us has lost its data or was restored from a backup. The other daemons are about
- * to put their leases back; to take its list at its word would cut off their pods until then.
- */
-async function listLeases(
-  context: LeaseWatchContext,
-  seen: Revision,
-  signal: AbortSignal,
-): ReturnType<EtcdClient["list"]> {
-  const list = await context.client.list(leaseKeyPrefix(context.prefix));
-  if (list.revision >= seen) return list;
-  const problem =
-    `etcd has lost data (it is at revision ${list.revision} and was at ${seen}); ` +
-    "keeping all peers for a while, until their daemons have put their leases back";
-  context.health.problem("watch", problem, false);
-  await pause(context, context.rewoundGraceMs ?? REWOUND_GRACE_MS, signal);
-  return await context.client.list(leaseKeyPrefix(context.prefix));
-}
-
-async function followEvents(
-  context: LeaseWatchContext,
-  progress: Progress,
-  onEvent: (event: LeaseEvent) => void,
-  signal: AbortSignal,
-): Promise<void> {
-  const onState = ({ connected, reason }: { connected: boolean; reason?: string }): void => {
-    if (connected) context.health.ok("watch");
-    else
-      context.health.problem(
-        "watch",
-        `the watch of the leases is interrupted: ${reason ?? "no reason given"}`,
-        true,
-      );
-  };
-  const from = progress.seen + 1n;
-  const batches = context.client.watch(leaseKeyPrefix(context.prefix), from, { signal, onState });
-  for await (const batch of batches) {
-    for (const event of batch) {
-      progress.seen = event.type === "put" ? event.kv.modRevision : event.modRevision;
-      const leaseEvent = readEvent(context, event);
-      if (leaseEvent !== undefined) onEvent(leaseEvent);
-    }
-  }
+  const { client, prefix, health, log, random, rewoundGraceMs } = context;
+  await mirrorPrefix(
+    {
+      client,
+      prefix: leaseKeyPrefix(prefix),
+      what: "the leases",
+      keeping: "all peers for a while, until their daemons have put their leases back",
+      rewoundGraceMs,
+      random,
+    },
+    {
+      onSnapshot: (kvs) => {
+        health.keepSkipped(new Set(kvs.map((kv) => kv.key)));
+        onEvent({ type: "snapshot", leases: kvs.flatMap((kv) => readLease(context, kv) ?? []) });
+      },
+      onEvent: (event) => {
+        const leaseEvent = readEvent(context, event);
+        if (leaseEvent !== undefined) onEvent(leaseEvent);
+      },
+      onConnected: () => health.ok("watch"),
+      onProblem: (problem, away) => health.problem("watch", problem, away),
+      onCompacted: (reason) => log.info({ reason }, "reading all leases anew"),
+    },
+    signal,
+  );
 }
 
 function readEvent(context: LeaseWatchContext, event: WatchEvent): LeaseEvent | undefined {
