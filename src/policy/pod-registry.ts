@@ -50,10 +50,3 @@ export interface PodRegistry {
   run(signal: AbortSignal): Promise<void>;
   health(): PodRegistryHealth;
 }
-
-/**
- * Signatures of the factories (etcd-policy-source.ts, etcd-pod-registry.ts, kube-policy-source.ts):
- * createEtcdPolicySource({ client, prefix }, { log }): PolicySource
- * createEtcdPodRegistry({ client, prefix, nodeName, ttlSeconds? }, { log }): PodRegistry
- * createKubePolicySource({ client }, { log }): PolicySource
- */

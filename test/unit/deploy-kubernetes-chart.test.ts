@@ -126,6 +126,12 @@ describe.skipIf(!hasHelm)("helm (needs it in PATH: go install helm.sh/helm/v3/cm
     expect(config.ipv6?.network).toBe("fd00:10:244::/56");
   });
 
+  it("asks for no rights that only network policy needs without it", () => {
+    const { text } = render("flannel.networkPolicy=false");
+    expect(text).not.toMatch(/--network-policy|networkpolicies|namespaces\]/);
+    expect(text).toContain("verbs: [get]");
+  });
+
   it("leaves probes, port and CNI list out on request", () => {
     const { text } = render("flannel.healthz.port=0", "flannel.skipCNIConfigInstallation=true");
     expect(text).not.toMatch(/healthz|Probe|install-conf/);

@@ -110,9 +110,15 @@ describe("rights", () => {
     expect(rightsOf(OURS)).toEqual([...rightsUsed(), "get nodes"].toSorted());
   });
 
-  it.each([V0_11, UPSTREAM])("of %s suffice, but for Events", (file) => {
+  it.each([V0_11, UPSTREAM])("of %s suffice, but for Events and network policy", (file) => {
     const missing = rightsUsed().filter((right) => !rightsOf(file).includes(right));
-    expect(missing).toEqual(["create events", "patch events"]);
+    const ofPolicy = ["namespaces", "networkpolicies", "pods"].flatMap((name) => [
+      `list ${name}`,
+      `watch ${name}`,
+    ]);
+    expect(missing).toEqual(["create events", "patch events", ...ofPolicy].toSorted());
+    // Which the daemon does not ask for unless it is told to.
+    expect(podOf(file).containers[0]?.args).not.toContain("--network-policy");
   });
 
   it("are explained one by one", () => {
@@ -179,6 +185,11 @@ describe.each(MANIFESTS)("%s", (file) => {
 
 describe(OURS, () => {
   const pod = podOf(OURS);
+
+  it("enforces network policy", () => {
+    const parsed = parseOptions(pod.containers[0]?.args ?? [], {});
+    expect(parsed).toMatchObject({ kind: "run", options: { networkPolicy: true } });
+  });
 
   it("drops every capability but the two that rules and devices need", () => {
     for (const { name, securityContext } of pod.all) {

@@ -1,0 +1,157 @@
+// What a policy source knows: turns what a store says into events, says nothing twice, and remembers what cannot be used.
+import type { Logger } from "../net/logger.ts";
+import { SharedValues } from "./shared-values.ts";
+import type { Pod } from "./snapshot.ts";
+import { POLICY_KINDS } from "./source.ts";
+import type { PolicyEvent, PolicyKind, PolicyObjects, SkippedObject } from "./source.ts";
+import type { FeedEntry } from "./source-objects.ts";
+
+/** More than these say nothing that the first ones do not. */
+const MAX_SKIPPED = 200;
+
+type AnyObject = PolicyObjects[PolicyKind];
+
+interface Known {
+  readonly object: AnyObject;
+  readonly version?: string;
+}
+
+export interface FeedModules {
+  readonly onEvent: (event: PolicyEvent) => void;
+  readonly log: Logger;
+}
+
+export class ObjectFeed {
+  readonly #onEvent: (event: PolicyEvent) => void;
+  readonly #log: Logger;
+  readonly #shared = new SharedValues();
+  readonly #known: Readonly<Record<PolicyKind, Map<string, Known>>> = {
+    namespaces: new Map(),
+    nodes: new Map(),
+    pods: new Map(),
+    policies: new Map(),
+  };
+  readonly #skipped: Readonly<Record<PolicyKind, Map<string, string>>> = {
+    namespaces: new Map(),
+    nodes: new Map(),
+    pods: new Map(),
+    policies: new Map(),
+  };
+
+  constructor({ onEvent, log }: FeedModules) {
+    this.#onEvent = onEvent;
+    this.#log = log;
+  }
+
+  /** All there is of a kind. With `keepAbsent`, what is known and not among them stays. Returns the keys that stayed so. */
+  snapshot<Kind extends PolicyKind>(
+    kind: Kind,
+    entries: Iterable<FeedEntry<Kind>>,
+    { keepAbsent = false }: { readonly keepAbsent?: boolean } = {},
+  ): readonly string[] {
+    const before = this.#known[kind];
+    const now = new Map<string, Known>();
+    const listed = new Set<string>();
+    for (const entry of entries) {
+      listed.add(entry.key);
+      this.#judge(kind, entry);
+      const known = this.#merge(kind, before.get(entry.key), entry);
+      if (known !== undefined) now.set(entry.key, known);
+    }
+    const kept = keepAbsent ? [...before.keys()].filter((key) => !listed.has(key)) : [];
+    for (const key of kept) now.set(key, before.get(key)!);
+    for (const key of this.#skipped[kind].keys()) if (!listed.has(key)) this.#skipped[kind].delete(key);
+    before.clear();
+    for (const [key, known] of now) before.set(key, known);
+    this.#tell({ type: "snapshot", kind, objects: [...now.values()].map(({ object }) => object) });
+    return kept;
+  }
+
+  put<Kind extends PolicyKind>(kind: Kind, entry: FeedEntry<Kind>): void {
+    this.#judge(kind, entry);
+    const before = this.#known[kind].get(entry.key);
+    const now = this.#merge(kind, before, entry);
+    if (now === undefined) {
+      if (this.#known[kind].delete(entry.key)) this.#tell({ type: "removed", kind, key: entry.key });
+      return;
+    }
+    this.#known[kind].set(entry.key, now);
+    if (now.object !== before?.object) this.#tell({ type: "put", kind, object: now.object });
+  }
+
+  remove(kind: PolicyKind, key: string): void {
+    this.#skipped[kind].delete(key);
+    if (this.#known[kind].delete(key)) this.#tell({ type: "removed", kind, key });
+  }
+
+  /** Keys of a kind, with the store's versions. */
+  versions(kind: PolicyKind): Iterable<readonly [key: string, version: string | undefined]> {
+    return this.#known[kind].entries().map(([key, { version }]) => [key, version] as const);
+  }
+
+  has(kind: PolicyKind, key: string): boolean {
+    return this.#known[kind].has(key);
+  }
+
+  skipped(): readonly SkippedObject[] {
+    return POLICY_KINDS.flatMap((kind) =>
+      [...this.#skipped[kind]].map(([key, reason]) => ({ kind, key, reason })),
+    ).slice(0, MAX_SKIPPED);
+  }
+
+  /** Undefined: it is gone, or nothing of it can be used. */
+  #merge(kind: PolicyKind, before: Known | undefined, entry: FeedEntry<PolicyKind>): Known | undefined {
+    // A namespace without its labels would match what it should not; the last ones that could be read stay.
+    if (entry.object === undefined) return kind === "namespaces" ? before : undefined;
+    const shared = kind === "pods" ? this.#share(entry.object as Pod) : entry.object;
+    const object = before !== undefined && isEqual(before.object, shared) ? before.object : shared;
+    return { object, ...(entry.version !== undefined && { version: entry.version }) };
+  }
+
+  #share(pod: Pod): Pod {
+    return {
+      ...pod,
+      namespace: this.#shared.text(pod.namespace),
+      nodeName: this.#shared.text(pod.nodeName),
+      labels: this.#shared.labels(pod.labels),
+      ports: this.#shared.ports(pod.ports),
+    };
+  }
+
+  #judge(kind: PolicyKind, { key, reason, object }: FeedEntry<PolicyKind>): void {
+    const skipped = this.#skipped[kind];
+    if (reason === undefined) {
+      skipped.delete(key);
+      return;
+    }
+    if (skipped.get(key) === reason || (!skipped.has(key) && skipped.size >= MAX_SKIPPED)) return;
+    skipped.set(key, reason);
+    const left =
+      object === undefined ? "nothing of it is used" : "the rest of it is used; what is wrong allows nothing";
+    this.#log.warn(
+      { kind, key, reason, cure: `correct ${kind} ${key}` },
+      `${kind} ${key} has faults: ${left}`,
+    );
+  }
+
+  /** Kind and object belong together: both come from one entry. */
+  #tell(event: {
+    readonly type: PolicyEvent["type"];
+    readonly kind: PolicyKind;
+    readonly key?: string;
+    readonly object?: AnyObject;
+    readonly objects?: readonly AnyObject[];
+  }): void {
+    this.#onEvent(event as PolicyEvent);
+  }
+}
+
+/** Of plain data. */
+function isEqual(a: unknown, b: unknown): boolean {
+  if (a === b) return true;
+  if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return false;
+  const keys = Object.keys(a);
+  if (keys.length !== Object.keys(b).length) return false;
+  const [left, right] = [a, b] as readonly Readonly<Record<string, unknown>>[];
+  return keys.every((key) => Object.hasOwn(b, key) && isEqual(left?.[key], right?.[key]));
+}
