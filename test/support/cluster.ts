@@ -163,7 +163,10 @@ export interface KernelWatch {
   stop(): Promise<void>;
 }
 
-export async function watchKernel(node: LabNode, pattern: RegExp): Promise<KernelWatch> {
+export async function watchKernel(
+  node: Pick<LabNode, "exec" | "spawn">,
+  pattern: RegExp,
+): Promise<KernelWatch> {
   const args = ["-N", "-o", "monitor", "link", "address", "route", "neigh"];
   const monitor = await node.spawn("stdbuf", ["-oL", "ip", ...args], {
     stdio: ["ignore", "pipe", "inherit"],

@@ -23,7 +23,11 @@ export async function expectMtu(from: LabPod, to: LabPod, mtu: number): Promise<
 }
 
 /** 100 MB arrive byte for byte, and the receiver sees the pod's own address. */
-export async function expectTransfer(from: LabPod, to: LabPod, bytes = TRANSFER_BYTES): Promise<void> {
+export async function expectTransfer(
+  from: Pick<LabPod, "spawn" | "ip">,
+  to: Pick<LabPod, "spawn" | "ip">,
+  bytes = TRANSFER_BYTES,
+): Promise<void> {
   const { sent, received } = await (await startTcpStream(from, to, { bytes })).finish();
   expect(received).toEqual({ bytes, sha256: sent.sha256, peer: from.ip });
 }

@@ -68,7 +68,7 @@ export function unwrapSequence(shown: number, near: number): number {
   return shown + Math.max(0, rounds) * 65_536;
 }
 
-export async function startPings(from: LabPod, address: string): Promise<PingStream> {
+export async function startPings(from: Pick<LabPod, "spawn">, address: string): Promise<PingStream> {
   // -S: a socket buffer so large that a busy machine drops nothing in it.
   const args = ["-n", "-i", "0.001", "-W", "5", "-S", "4000000", address];
   const process = await from.spawn("stdbuf", ["-oL", "ping", ...args], {
@@ -123,8 +123,8 @@ export interface TcpStreamOptions {
 let nextPort = 9000;
 
 export async function startTcpStream(
-  from: LabPod,
-  to: LabPod,
+  from: Pick<LabPod, "spawn">,
+  to: Pick<LabPod, "spawn" | "ip">,
   { bytes = 0, pauseMs = 0 }: TcpStreamOptions = {},
 ): Promise<TcpStream> {
   const port = String((nextPort += 1));
@@ -157,7 +157,7 @@ interface TransferRun {
   output(): string;
 }
 
-async function runTransfer(pod: LabPod, args: readonly string[]): Promise<TransferRun> {
+async function runTransfer(pod: Pick<LabPod, "spawn">, args: readonly string[]): Promise<TransferRun> {
   const started = await pod.spawn(process.execPath, [TCP_TRANSFER, ...args], {
     stdio: ["pipe", "pipe", "inherit"],
   });

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { startEtcd } from "../../../lab/etcd.ts";
 import type { LabEtcd } from "../../../lab/etcd.ts";
 import { UNDERLAY_ADDRESS } from "../../../lab/plan-topology.ts";
+import type { Machine } from "../../../lab/machine.ts";
 import type { Underlay } from "../../../lab/underlay.ts";
 import type { ExecOptions, ExecResult } from "../../../src/kernel/exec.ts";
 import { kubernetesProgram } from "./binaries.ts";
@@ -41,6 +42,8 @@ export interface NetworkOptions {
 }
 
 export interface ControlPlane {
+  /** Where it runs: the underlay's, so neither a node nor a pod. */
+  readonly machine: Machine;
   /** As nodes reach it. */
   readonly url: string;
   readonly pki: ClusterPki;
@@ -117,7 +120,7 @@ export async function startControlPlane(
   };
   const controllerManager = await component("kube-controller-manager", controllerManagerArgs(pki, networks));
   const scheduler = await component("kube-scheduler", []);
-  return { url, pki, adminKubeconfig, etcd, apiServer, controllerManager, scheduler, kubectl };
+  return { machine, url, pki, adminKubeconfig, etcd, apiServer, controllerManager, scheduler, kubectl };
 }
 
 function apiServerArgs(pki: ClusterPki, networks: ClusterNetworks, directory: string): string[] {
