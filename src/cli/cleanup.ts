@@ -8,10 +8,12 @@ import type { Exec } from "../kernel/exec.ts";
 import { createFirewallTable } from "../kernel/iptables/firewall-table.ts";
 import { listIptablesVariants } from "../kernel/iptables/variant.ts";
 import { LIST_LINKS, parseLinks } from "../kernel/link-codec.ts";
+import { removePolicy } from "../kernel/remove-policy.ts";
 import { createNetTables } from "../kernel/tables.ts";
 import type { Cidr } from "../net/cidr.ts";
 import { parseCidr } from "../net/cidr.ts";
 import { FAMILIES } from "../net/ip.ts";
+import { DEFAULT_POLICY_SETTINGS } from "../policy/settings.ts";
 import { getOverSocket } from "./status-client.ts";
 import type { TextSink } from "./text-sink.ts";
 
@@ -60,12 +62,22 @@ export async function runCleanup(options: CleanupOptions, modules: CleanupModule
   // Routes first, so that no packet is sent to a device that is about to go; its neighbors and entries go with it.
   await clean(net.routes, "routes");
   await clean(net.links, "devices");
-  for (const variant of await listIptablesVariants({ exec })) {
+  const variants = await listIptablesVariants({ exec });
+  for (const variant of variants) {
     const families = FAMILIES.filter((family) => variant.binaries[family] !== undefined);
     for (const chainPrefix of chainPrefixes(options)) {
       const table = createFirewallTable({ variant, families, chainPrefix }, { exec });
       await clean(table, `iptables (${variant.mode}) chains and jumps`);
     }
+  }
+  if (ownsPolicy(options)) {
+    const { prefix } = DEFAULT_POLICY_SETTINGS;
+    const { firewallRows, sets, failed } = await removePolicy({ variants, prefix }, { exec });
+    if (firewallRows > 0)
+      stdout.write(`removed ${firewallRows} iptables chains and jumps of network policy\n`);
+    if (sets > 0) stdout.write(`removed ${sets} ipsets of network policy\n`);
+    for (const { key, reason } of failed) stderr.write(`network policy: ${key}: ${reason}\n`);
+    failures += failed.length;
   }
   for (const file of options.files) {
     if (!existsSync(file)) continue;
@@ -82,6 +94,11 @@ function chainPrefixes({ network, instance }: CleanupOptions): readonly string[]
   return network === undefined
     ? [CHAIN_PREFIX, INSTANCE_CHAIN_PREFIX]
     : [ownershipOf([], [], instance).chainPrefix];
+}
+
+/** Policy is the host's, not a network's: of several daemons only the first one has it. */
+function ownsPolicy({ network, instance }: CleanupOptions): boolean {
+  return network === undefined || instance === "";
 }
 
 /** How to recognise a daemon whose rows we would remove; undefined if none runs. */
