@@ -51,6 +51,8 @@ export interface Backend {
   readonly macFamilies: readonly Family[];
   /** MTU for pods, bytes: what goes into subnet.env. */
   podMtu(uplink: Uplink): number;
+  /** Largest packet that the configuration lets out on the uplink, bytes; left out: the uplink's own MTU. */
+  readonly outerMtu?: number;
   attributes(node: LocalNode): BackendAttributes;
   /** MACs that an own lease of an earlier run has published, per family. */
   publishedMacs(lease: Lease): LocalNode["macs"];

@@ -68,6 +68,7 @@ export function createVxlanBackend(config: NetworkConfig): Backend {
     type: "vxlan",
     devices: families.map((family) => vxlanDevice(family, options.vni)),
     macFamilies: families,
+    ...(options.mtu > 0 && { outerMtu: options.mtu }),
     podMtu: (uplink) => Math.min(...families.map((family) => deviceMtu(options, uplink, family))),
     attributes: (node) => attributes(node, options, families),
     publishedMacs: (lease) => publishedMacs(lease, families),

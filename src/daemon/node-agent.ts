@@ -90,6 +90,10 @@ export class NodeAgent {
   get node(): LocalNode {
     return this.#node;
   }
+  /** Of the host, as they were when the uplink was last looked at. */
+  get facts(): HostFacts {
+    return this.#facts;
+  }
   get ready(): boolean {
     return this.#ready;
   }

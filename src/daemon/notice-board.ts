@@ -1,10 +1,11 @@
 // Tells operators, each thing once in a while: gathers notices after passes and from checks of the host.
 import type { Logger } from "../net/logger.ts";
+import type { Backend } from "../backends/backend.ts";
 import type { Notice } from "./connect-store.ts";
 import { checkHost } from "./host-checks.ts";
 import type { HostChecks } from "./host-checks.ts";
 import type { NodeAgent } from "./node-agent.ts";
-import { planFailureNotices, planPeerNotices, planRevertNotices } from "./plan-notices.ts";
+import { planFailureNotices, planMtuNotices, planPeerNotices, planRevertNotices } from "./plan-notices.ts";
 
 /** What lasts is said again: the Kubernetes API forgets Events after an hour. */
 const REPEAT_MS = 30 * 60_000;
@@ -17,30 +18,40 @@ export interface NoticeBoardModules {
   readonly checkHost?: typeof checkHost;
 }
 
+export interface NoticeBoardOptions extends HostChecks {
+  readonly backend: Pick<Backend, "podMtu" | "outerMtu">;
+}
+
 export class NoticeBoard {
-  readonly #options: HostChecks;
+  readonly #options: NoticeBoardOptions;
   readonly #modules: NoticeBoardModules;
   readonly #saidAt = new Map<string, number>();
   /** What the last check of the host found, so that the log tells a change and not a state. */
   #found = new Set<string>();
   #mtu: number | undefined;
 
-  constructor(options: HostChecks, modules: NoticeBoardModules) {
+  constructor(options: NoticeBoardOptions, modules: NoticeBoardModules) {
     this.#options = options;
     this.#modules = modules;
   }
 
-  /** Call after each pass. The log has all of it already. */
-  afterPass({ reach, leases, lastPass, repairs, node }: NodeAgent): void {
+  /** Call after each pass. The log has all of it already, but for sizes that do not fit. */
+  afterPass({ reach, leases, lastPass, repairs, node, self, facts }: NodeAgent): void {
     const now = this.#modules.now();
-    const { hasDataPath } = this.#options;
+    const { hasDataPath, backend } = this.#options;
+    const { uplink } = node;
+    const { interfaces } = facts;
+    const mtus = { uplink, interfaces, self, podMtu: backend.podMtu(uplink), outerMtu: backend.outerMtu };
     const current = [
       ...(hasDataPath ? planPeerNotices(reach, leases) : []),
       ...(lastPass === undefined ? [] : planFailureNotices(lastPass.report)),
       ...planRevertNotices(repairs.recent, now),
-      ...this.#mtuNotices(node.uplink),
+      ...this.#mtuNotices(uplink),
     ];
     for (const notice of current) this.#say(notice, now);
+    for (const notice of hasDataPath ? planMtuNotices(mtus) : []) {
+      if (this.#say(notice, now)) this.#modules.log.warn({ reason: notice.reason }, notice.message);
+    }
     for (const [key, at] of this.#saidAt) if (now - at > REPEAT_MS) this.#saidAt.delete(key);
   }
 
@@ -67,10 +78,12 @@ export class NoticeBoard {
     return [{ type: "Warning", reason: "MTUChanged", message }];
   }
 
-  #say(notice: Notice, now: number): void {
+  /** Returns whether it was time to say it. */
+  #say(notice: Notice, now: number): boolean {
     const key = `${notice.reason} ${notice.message}`;
-    if (now - (this.#saidAt.get(key) ?? Number.NEGATIVE_INFINITY) <= REPEAT_MS) return;
+    if (now - (this.#saidAt.get(key) ?? Number.NEGATIVE_INFINITY) <= REPEAT_MS) return false;
     this.#saidAt.set(key, now);
     this.#modules.notify(notice);
+    return true;
   }
 }

@@ -1,8 +1,10 @@
 // Which troubles of a pass are worth an operator's attention beyond the log, and in what words. Pure.
 import type { PeerReach } from "../backends/backend.ts";
 import type { ApplyReport } from "../host/apply.ts";
+import type { HostInterface } from "../host/uplink.ts";
 import { subnetKeyOf } from "../ipam/lease.ts";
-import type { LeaseBook } from "../ipam/lease.ts";
+import type { Lease, LeaseBook } from "../ipam/lease.ts";
+import { cidrContainsIp } from "../net/cidr.ts";
 import type { Notice } from "./connect-store.ts";
 import type { RepairStatus } from "./status-report.ts";
 
@@ -54,4 +56,46 @@ export function planRevertNotices(repairs: readonly RepairStatus[], nowMs: numbe
         `another program keeps changing ${table} rows of flanneld on this node; they are put back each time. ` +
         "Look for a second network manager (another CNI's daemon, firewalld, systemd-networkd, NetworkManager) and take flannel's devices and chains out of its hands",
     }));
+}
+
+export interface MtuFacts {
+  readonly uplink: { readonly name: string; readonly mtu: number };
+  readonly interfaces: readonly HostInterface[];
+  readonly self: Pick<Lease, "subnet" | "subnet6">;
+  /** Bytes that a packet between pods of different nodes may have. */
+  readonly podMtu: number;
+  /** Bytes; undefined: the uplink's. */
+  readonly outerMtu: number | undefined;
+}
+
+/**
+ * Packets that are larger than what carries them. Peers do not publish their MTU (flannel's annotations have no place for
+ * it), so this compares what one node can see: configuration, uplink, and the wires of the pods that run.
+ */
+export function planMtuNotices({ uplink, interfaces, self, podMtu, outerMtu }: MtuFacts): readonly Notice[] {
+  const notices: Notice[] = [];
+  const reason = "MTUMismatch";
+  if (outerMtu !== undefined && outerMtu > uplink.mtu) {
+    const message =
+      `the network configuration lets packets of ${outerMtu} bytes out (Backend.MTU), but ${uplink.name} carries ${uplink.mtu}: ` +
+      `large packets of pods are lost; set Backend.MTU to ${uplink.mtu} or less, or raise the MTU of ${uplink.name} on all nodes`;
+    notices.push({ type: "Warning", reason, message });
+  }
+  const subnets = [self.subnet, self.subnet6].filter((subnet) => subnet !== undefined);
+  const bridges = new Set(
+    interfaces
+      .filter(({ addresses }) => addresses.some(({ ip }) => subnets.some((net) => cidrContainsIp(net, ip))))
+      .map(({ name }) => name),
+  );
+  const tooLarge = interfaces.filter(
+    ({ master, mtu }) => master !== undefined && bridges.has(master) && mtu > podMtu,
+  );
+  const [first] = tooLarge;
+  if (first !== undefined) {
+    const message =
+      `${tooLarge.length} pods of this node were started with a larger MTU (${first.name}: ${first.mtu}) than the network has now ` +
+      `(${podMtu}): their large packets to other nodes are lost; delete these pods so that they are made anew (kubectl drain does it)`;
+    notices.push({ type: "Warning", reason, message });
+  }
+  return notices;
 }

@@ -128,7 +128,7 @@ export async function serve(
 
 function createNoticeBoard({ store, config, backend }: Cluster, log: Logger): NoticeBoard {
   return new NoticeBoard(
-    { families: familiesOf(config), hasDataPath: backend.type !== "alloc" },
+    { families: familiesOf(config), hasDataPath: backend.type !== "alloc", backend },
     { notify: (notice) => store.notify(notice), log, now: Date.now },
   );
 }

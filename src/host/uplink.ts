@@ -61,6 +61,8 @@ export interface HostInterface {
   /** Bytes. */
   readonly mtu: number;
   readonly up: boolean;
+  /** The bridge or bond that it is a port of. */
+  readonly master?: string;
   readonly addresses: readonly InterfaceAddress[];
 }
 

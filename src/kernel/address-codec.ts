@@ -16,7 +16,10 @@ export function parseInterfaces(stdout: string): readonly HostInterface[] {
     if (name === undefined || index === undefined) return [];
     const addresses = arrayOf(row["addr_info"]).flatMap((info) => parseAddress(info) ?? []);
     const up = arrayOf(row["flags"]).includes("UP");
-    return [{ name, index, mtu: numberOf(row["mtu"]) ?? 0, up, addresses }];
+    const master = textOf(row["master"]);
+    return [
+      { name, index, mtu: numberOf(row["mtu"]) ?? 0, up, ...(master !== undefined && { master }), addresses },
+    ];
   });
 }
 

@@ -4,9 +4,16 @@ import type { Notice } from "../../../src/daemon/connect-store.ts";
 import { checkHost } from "../../../src/daemon/host-checks.ts";
 import type { NodeAgent } from "../../../src/daemon/node-agent.ts";
 import { NoticeBoard } from "../../../src/daemon/notice-board.ts";
-import { planFailureNotices, planPeerNotices, planRevertNotices } from "../../../src/daemon/plan-notices.ts";
+import {
+  planFailureNotices,
+  planMtuNotices,
+  planPeerNotices,
+  planRevertNotices,
+} from "../../../src/daemon/plan-notices.ts";
+import type { MtuFacts } from "../../../src/daemon/plan-notices.ts";
 import type { Lease } from "../../../src/ipam/lease.ts";
 import { parseCidr } from "../../../src/net/cidr.ts";
+import { parseIp } from "../../../src/net/ip.ts";
 import { memoryLogger } from "../../support/memory-logger.ts";
 
 const lease = (n: number): Lease => ({
@@ -83,6 +90,72 @@ describe("rows that others change", () => {
   });
 });
 
+describe("MTU", () => {
+  const port = (name: string, mtu: number, master = "cni0") => ({
+    name,
+    index: 9,
+    mtu,
+    up: true,
+    master,
+    addresses: [],
+  });
+  const address = (ip: string) => ({
+    ip: parseIp(ip),
+    prefixLength: 24,
+    scope: "global" as const,
+    dynamic: false,
+    temporary: false,
+    deprecated: false,
+  });
+  const bridge = (name: string, ip: string) => ({
+    name,
+    index: 5,
+    mtu: 1450,
+    up: true,
+    addresses: [address(ip)],
+  });
+  const facts = (changes: Partial<MtuFacts>): MtuFacts => ({
+    uplink: { name: "eth0", mtu: 1500 },
+    interfaces: [bridge("cni0", "10.244.1.1"), port("veth1", 1450)],
+    self: lease(1),
+    podMtu: 1450,
+    outerMtu: undefined,
+    ...changes,
+  });
+
+  test.each<[string, Partial<MtuFacts>, readonly RegExp[]]>([
+    ["all fits", {}, []],
+    ["a configured MTU that the uplink carries", { outerMtu: 1500 }, []],
+    [
+      "a configured MTU that it does not carry",
+      { outerMtu: 9000 },
+      [/9000 bytes out \(Backend.MTU\), but eth0 carries 1500: .* set Backend.MTU to 1500 or less/],
+    ],
+    [
+      "pods from before the uplink's MTU went down",
+      {
+        podMtu: 1350,
+        interfaces: [
+          bridge("cni0", "10.244.1.1"),
+          port("veth1", 1450),
+          port("veth2", 1350),
+          port("veth3", 1450),
+        ],
+      },
+      [/^2 pods .*veth1: 1450.*than the network has now \(1350\): .* delete these pods/],
+    ],
+    [
+      "ports of a bridge that is not the pods'",
+      { interfaces: [bridge("br0", "192.0.2.1"), port("veth1", 9000, "br0")] },
+      [],
+    ],
+  ])("%s", (_, changes, expected) => {
+    const notices = planMtuNotices(facts(changes));
+    expect(notices.map(({ reason }) => reason)).toEqual(expected.map(() => "MTUMismatch"));
+    for (const [index, pattern] of expected.entries()) expect(notices[index]?.message).toMatch(pattern);
+  });
+});
+
 describe("the host", () => {
   const check = (missing: readonly string[], hasDataPath = true) =>
     checkHost({ families: [4, 6], hasDataPath }, (file) => !missing.includes(file)).map(
@@ -104,7 +177,7 @@ test("the board says a thing at once, again after half an hour, and logs the hos
   let now = 0;
   let found: readonly Notice[] = [{ type: "Warning", reason: "R", message: "m" }];
   const board = new NoticeBoard(
-    { families: [4], hasDataPath: true },
+    { families: [4], hasDataPath: true, backend: { podMtu: () => 1350 } },
     { notify: (notice) => void said.push(notice), log, now: () => now, checkHost: () => found },
   );
   const agent = (mtu: number) =>
@@ -113,6 +186,8 @@ test("the board says a thing at once, again after half an hour, and logs the hos
       leases: book(1),
       repairs: { recent: [], total: 0 },
       node: { uplink: { name: "eth0", mtu } },
+      facts: { interfaces: [] },
+      self: lease(1),
     }) as unknown as NodeAgent;
   const pass = (mtu: number): readonly string[] => {
     said.length = 0;
