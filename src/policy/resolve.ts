@@ -6,6 +6,7 @@ import type { Cidr } from "../net/cidr.ts";
 import { subtractCidrs } from "./blocks.ts";
 import type { AddressedPod, ClusterIndex } from "./cluster-index.ts";
 import { selects } from "./selector.ts";
+import type { NamedPort } from "./snapshot.ts";
 import type { NamedPortsSpec, NamespaceSpec, PeerSpec, SetSpec } from "./sets.ts";
 
 /** Members as ipset prints them, sorted and unique. */
@@ -22,11 +23,15 @@ export function sortMembers(members: Iterable<string>): readonly string[] {
 }
 
 export function resolvePeer(peer: PeerSpec, family: Family, index: ClusterIndex): readonly string[] {
-  if (peer.kind === "block") return subtractCidrs(peer.cidr, peer.except).map(formatPrefix);
+  if (peer.kind === "block") return resolveBlock(peer);
   return namespacesOf(peer.namespaces, index)
     .flatMap((name) => index.podsByNamespace.get(name) ?? [])
     .filter(({ pod }) => selects(peer.pods, pod.labels))
     .flatMap((pod) => ipsOfFamily(pod, family));
+}
+
+export function resolveBlock({ cidr, except }: PeerSpec & { readonly kind: "block" }): readonly string[] {
+  return subtractCidrs(cidr, except).map(formatPrefix);
 }
 
 /** A namespace that is not known yet has no labels to match; by name it counts all the same. */
@@ -48,10 +53,12 @@ function resolveNamedPorts({ family, scope, names }: NamedPortsSpec, index: Clus
     const ports = addressed.pod.ports.filter((port) =>
       names.some(({ name, protocol }) => name === port.name && protocol === port.protocol),
     );
-    return ipsOfFamily(addressed, family).flatMap((ip) =>
-      ports.map(({ protocol, port }) => `${ip},${protocol.toLowerCase()}:${port}`),
-    );
+    return ipsOfFamily(addressed, family).flatMap((ip) => ports.map((port) => portMember(ip, port)));
   });
+}
+
+export function portMember(ip: Ip, { protocol, port }: NamedPort): string {
+  return `${ip},${protocol.toLowerCase()}:${port}`;
 }
 
 /** ipset prints a host without its length. */

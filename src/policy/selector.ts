@@ -27,6 +27,17 @@ export function formatSelector(selector: Selector): string {
   return parts.length === 0 ? "*" : [...new Set(parts)].sort().join(",");
 }
 
+/** One form for selectors that say the same: what is printed alike is alike. */
+export function canonicalSelector(selector: Selector): Selector {
+  const byText = new Map(selector.map((requirement) => [formatRequirement(requirement), requirement]));
+  return [...byText]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([, { key, operator, values }]) => {
+      const counts = operator === "In" || operator === "NotIn";
+      return { key, operator, values: counts ? [...new Set(values)].sort() : [] };
+    });
+}
+
 function formatRequirement({ key, operator, values }: Requirement): string {
   const list = [...new Set(values)].sort();
   switch (operator) {

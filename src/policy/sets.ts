@@ -3,7 +3,7 @@ import { cidrFamily } from "../net/cidr.ts";
 import type { Cidr } from "../net/cidr.ts";
 import type { Family } from "../net/ip.ts";
 import type { IpsetType } from "../host/ipset-state.ts";
-import { formatSelector } from "./selector.ts";
+import { canonicalSelector, formatSelector } from "./selector.ts";
 import type { PolicyPeer, PolicyProtocol, Selector } from "./snapshot.ts";
 
 /** A policyPeer that no longer depends on its policy's namespace. */
@@ -36,22 +36,25 @@ export interface PortName {
 
 export type SetSpec = PeersSpec | NamedPortsSpec;
 
+/** Equal data for peers that say the same, so that it does not matter whose policy is read first. */
 export function peerSpec(peer: PolicyPeer, policyNamespace: string): PeerSpec {
-  if (peer.kind === "block") return peer;
-  const namespaces = peer.namespaces ? { selector: peer.namespaces } : { name: policyNamespace };
-  return { kind: "pods", namespaces, pods: peer.pods };
+  if (peer.kind === "block")
+    return { kind: "block", cidr: peer.cidr, except: [...new Set(peer.except)].sort() };
+  const namespaces = peer.namespaces
+    ? { selector: canonicalSelector(peer.namespaces) }
+    : { name: policyNamespace };
+  return { kind: "pods", namespaces, pods: canonicalSelector(peer.pods) };
 }
 
 /** Equal for peers that say the same. */
 export function formatPeer(peer: PeerSpec): string {
   if (peer.kind === "block")
-    return peer.except.length === 0 ? peer.cidr : `${peer.cidr} except ${[...peer.except].sort().join(" ")}`;
-  const { namespaces, pods } = peer;
-  const where =
-    "name" in namespaces
-      ? `namespace ${namespaces.name}`
-      : `namespaces ${formatSelector(namespaces.selector)}`;
-  return `pods ${formatSelector(pods)} in ${where}`;
+    return peer.except.length === 0 ? peer.cidr : `${peer.cidr} except ${peer.except.join(" ")}`;
+  return `pods ${formatSelector(peer.pods)} in ${formatNamespaces(peer.namespaces)}`;
+}
+
+export function formatNamespaces(spec: NamespaceSpec): string {
+  return "name" in spec ? `namespace ${spec.name}` : `namespaces ${formatSelector(spec.selector)}`;
 }
 
 /** The peers that can match addresses of the family, once each and in a fixed order. */

@@ -127,12 +127,18 @@ export function hasOwnAddress(pod: Pod): boolean {
 
 /**
  * Orders pods that claim one address: the first has it. A finished or dying pod's address is soon given to another, and the
- * news of the new one can come before the old one is gone.
+ * news of the new one can come before the old one is gone. No two pods are equal, so that it does not matter in which order
+ * they became known.
  */
 export function compareClaims(a: Pod, b: Pod): number {
   return (
     Number(a.terminating) - Number(b.terminating) ||
     (b.createdAtMs ?? 0) - (a.createdAtMs ?? 0) ||
-    (a.uid < b.uid ? 1 : Number(a.uid > b.uid) * -1)
+    compareText(b.uid, a.uid) ||
+    compareText(objectKey(b), objectKey(a))
   );
+}
+
+function compareText(a: string, b: string): number {
+  return a < b ? -1 : Number(a > b);
 }

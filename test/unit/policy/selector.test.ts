@@ -1,6 +1,6 @@
 // Selectors: every operator, with the key present, present with another value, and missing.
 import { describe, expect, test } from "vitest";
-import { formatSelector, selects } from "../../../src/policy/selector.ts";
+import { canonicalSelector, formatSelector, selects } from "../../../src/policy/selector.ts";
 import type { Requirement } from "../../../src/policy/snapshot.ts";
 
 const requirement = (operator: Requirement["operator"], values: readonly string[] = []): Requirement => ({
@@ -54,4 +54,13 @@ test("selectors that say the same have the same text, others have not", () => {
   expect(a).toBe("tier,tier in (a,b)");
   expect(formatSelector([])).toBe("*");
   expect(formatSelector([requirement("NotIn", ["a"])])).toBe("tier!=a");
+});
+
+test("selectors that say the same have one form", () => {
+  const app = { key: "app", operator: "NotIn", values: ["b", "a", "b"] } as const;
+  const tier = { key: "tier", operator: "Exists", values: [] } as const;
+  expect(canonicalSelector([tier, app, tier])).toEqual([{ ...app, values: ["a", "b"] }, tier]);
+  expect(canonicalSelector([app, { ...tier, values: ["ignored"] }])).toEqual(
+    canonicalSelector([tier, { ...app, values: ["a", "b"] }]),
+  );
 });

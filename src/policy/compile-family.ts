@@ -1,0 +1,100 @@
+// One family of a node: the firewall rows around both directions, and the rows of sets.
+import type { IpsetRow } from "../host/ipset-state.ts";
+import type { Chain, FirewallRow, Jump } from "../host/state.ts";
+import type { Family, Ip } from "../net/ip.ts";
+import { denyRules, discoveryRules, forwardRules, inputRules, policyRules } from "./chains.ts";
+import type { ChainInput, Rule } from "./chains.ts";
+import type { CompiledProfile, DirectionPlan } from "./compile-direction.ts";
+import { contentDigest } from "./digest.ts";
+import { policyNames } from "./names.ts";
+import { sortMembers } from "./resolve.ts";
+import { setType } from "./sets.ts";
+import type { SetSpec } from "./sets.ts";
+import type { PolicySettings } from "./settings.ts";
+import { DIRECTIONS } from "./snapshot.ts";
+import type { Direction } from "./snapshot.ts";
+
+/** What is compiled of a family apart from the members of its sets of peers and ports. */
+export interface FamilyPlan {
+  readonly firewall: readonly FirewallRow[];
+  /** Sets of peers and ports by name, sorted. */
+  readonly specs: ReadonlyMap<string, SetSpec>;
+  /** Sets of this node's pods, in the order in which members may be added. */
+  readonly podSets: readonly IpsetRow[];
+  readonly profiles: readonly CompiledProfile[];
+}
+
+/** `known`: the addresses of the family that pods of this node have. */
+export function compileFamily(
+  settings: PolicySettings,
+  family: Family,
+  { egress, ingress }: Readonly<Record<Direction, DirectionPlan>>,
+  known: readonly Ip[],
+): FamilyPlan {
+  const names = policyNames(settings.prefix);
+  // The set of known pods is replaced along with what it relies on, and changes by members where that stays.
+  const relies = [egress, ingress].map(({ target }) => target?.chain ?? "").join(" ");
+  const knownSet = names.knownSet(family, contentDigest(relies));
+  const input: ChainInput = { family, settings, names, knownSet };
+  const members = sortMembers(known);
+  const denied = settings.countDenied
+    ? DIRECTIONS.map((direction) => podSet(names.deniedSet(direction, family), family, members, true))
+    : [];
+  return {
+    firewall: compileFirewall(input, egress, ingress),
+    specs: new Map([...egress.specs, ...ingress.specs].sort(([a], [b]) => (a < b ? -1 : 1))),
+    podSets: [
+      ...[...egress.podSets, ...ingress.podSets].map(({ name, ips }) =>
+        podSet(name, family, sortMembers(ips)),
+      ),
+      ...denied,
+      podSet(knownSet, family, members),
+    ],
+    profiles: [...egress.profiles, ...ingress.profiles],
+  };
+}
+
+function podSet(name: string, family: Family, members: readonly string[], counters = false): IpsetRow {
+  return { kind: "set", name, type: "hash:ip", family, members, counters };
+}
+
+/** The row of a set of peers or ports. `members` are sorted and unique. */
+export function compileSet(name: string, spec: SetSpec, members: readonly string[]): IpsetRow {
+  return { kind: "set", name, type: setType(spec), family: spec.family, members, counters: false };
+}
+
+const COMMENT: Rule = ["-m", "comment", "--comment", "flanneld policy"];
+
+function compileFirewall(
+  input: ChainInput,
+  egress: DirectionPlan,
+  ingress: DirectionPlan,
+): readonly FirewallRow[] {
+  const { family, names, settings } = input;
+  const chain = (name: string, rules: readonly Rule[]): Chain => ({
+    kind: "chain",
+    family,
+    table: "filter",
+    name,
+    rules,
+  });
+  const jump = (from: string, to: string): Jump => ({
+    kind: "jump",
+    family,
+    table: "filter",
+    from,
+    position: "first",
+    rule: [...COMMENT, "-j", to],
+  });
+  const forward = [chain(names.forward, forwardRules(input)), jump("FORWARD", names.forward)];
+  const own = [chain(names.input, inputRules(input)), jump("INPUT", names.input)];
+  return [
+    ...forward,
+    ...(settings.podToNode === "policy" ? own : []),
+    ...(family === 6 ? [chain(names.discovery, discoveryRules(input))] : []),
+    chain(names.policy, policyRules(input, { egress: egress.target, ingress: ingress.target })),
+    ...[...egress.chains, ...ingress.chains].map(({ name, rules }) => chain(name, rules)),
+    chain(names.deny.egress, denyRules(input, "egress")),
+    chain(names.deny.ingress, denyRules(input, "ingress")),
+  ];
+}
