@@ -47,5 +47,12 @@ export function canonicalMember(type: IpsetType, family: Family, member: string)
   if (family === 4 || !member.includes(".")) return member;
   const end = type === "hash:ip" ? -1 : member.search(type === "hash:net" ? "/" : ",");
   const address = end < 0 ? member : member.slice(0, end);
-  return (tryParseIp(address) ?? address) + (end < 0 ? "" : member.slice(end));
+  return (tryParseIp(withoutQuad(address)) ?? address) + (end < 0 ? "" : member.slice(end));
+}
+
+/** `::1.2.3.4` as `::102:304`. */
+function withoutQuad(address: string): string {
+  return address.replace(/(\d+)\.(\d+)\.(\d+)\.(\d+)$/, (_, a: string, b: string, c: string, d: string) =>
+    [Number(a) * 256 + Number(b), Number(c) * 256 + Number(d)].map((group) => group.toString(16)).join(":"),
+  );
 }
