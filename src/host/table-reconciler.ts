@@ -1,5 +1,5 @@
 // Makes one kernel table equal to the plan, listing the kernel only when its rows may have changed behind our back.
-import { diffKnownRows, diffRows } from "./diff.ts";
+import { diffKnownRows, diffRows, KnownRows } from "./diff.ts";
 import type { Diff } from "./diff.ts";
 import type { KernelTable, RowFailure, TableName } from "./kernel-table.ts";
 
@@ -49,9 +49,9 @@ export interface TableReconciler<Row> {
   plan(desired: readonly Row[]): Promise<TablePass>;
 }
 
-interface TableMemory<Row> {
+interface TableMemory<Row extends object> {
   /** What the kernel held when we last looked or wrote; undefined before the first look. */
-  known: Map<string, Row> | undefined;
+  known: KnownRows<Row> | undefined;
   /** Set while the known rows may be wrong. */
   mistrust: InvalidationCause | undefined;
 }
@@ -79,7 +79,9 @@ async function compareRows<Row extends object>(
   // Cleared first: an invalidation that arrives while the kernel answers must survive the listing.
   memory.mistrust = undefined;
   const diff = diffRows(await table.list(), desired, table);
-  memory.known = new Map([...diff.remove, ...diff.unchanged].map((row) => [table.key(row), row]));
+  memory.known = new KnownRows(
+    [...diff.remove, ...diff.unchanged].map((row) => [table.key(row), row] as const),
+  );
   return diff;
 }
 
@@ -113,7 +115,7 @@ async function planTablePass<Row extends object>(
   } catch (error) {
     addError(error);
   }
-  const known = memory.known ?? new Map<string, Row>();
+  const known = memory.known ?? new KnownRows<Row>();
 
   /** Rows that the kernel took. */
   async function write(operation: "put" | "remove", rows: readonly Row[]): Promise<readonly Row[]> {
@@ -129,10 +131,13 @@ async function planTablePass<Row extends object>(
     }
   }
 
-  async function put(rows: readonly Row[], kind: "created" | "replaced"): Promise<void> {
-    for (const row of await write("put", rows)) {
+  /** One batch: new rows and changed ones may need each other, as chains do. */
+  async function put(): Promise<void> {
+    const created = new Set(diff.create);
+    for (const row of await write("put", [...diff.create, ...diff.replace])) {
       const key = table.key(row);
       const before = expected?.get(key);
+      const kind = created.has(row) ? "created" : "replaced";
       done[kind] += 1;
       if (before !== undefined && table.equal(before, row)) repaired[kind] += 1;
       known.set(key, row);
@@ -146,14 +151,11 @@ async function planTablePass<Row extends object>(
         done.removed += 1;
         // Of several rows under one key the right one is the known one, and stays.
         const isSurplus = known.get(key) !== row;
-        if (expected !== undefined && (isSurplus || !expected.has(key))) repaired.removed += 1;
+        if (expected !== undefined && (isSurplus || expected.get(key) === undefined)) repaired.removed += 1;
         if (!isSurplus) known.delete(key);
       }
     },
-    async putMissing() {
-      await put(diff.create, "created");
-      await put(diff.replace, "replaced");
-    },
+    putMissing: put,
     report: () => ({
       table: table.name,
       listed: cause !== undefined,
