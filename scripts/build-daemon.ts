@@ -1,6 +1,7 @@
 // Bundles the daemon and its commands into one file for Node 24.
 import { chmodSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { build } from "esbuild";
+import { rawSocketPlugin } from "./build-raw-socket.ts";
 import { etcdProtoPlugin } from "./etcd-proto-plugin.ts";
 
 /**
@@ -22,6 +23,8 @@ export async function buildDaemon(version: string): Promise<void> {
     // What is imported on demand (a store's client, credential plugins) is not even read where it is not needed.
     splitting: true,
     chunkNames: `${CHUNKS}/[name]-[hash]`,
+    loader: { ".node": "copy" },
+    assetNames: `${CHUNKS}/[name]-[hash]`,
     bundle: true,
     platform: "node",
     target: "node24",
@@ -30,7 +33,7 @@ export async function buildDaemon(version: string): Promise<void> {
     keepNames: true,
     legalComments: "none",
     define: { FLANNELD_TS_VERSION: JSON.stringify(version) },
-    plugins: [etcdProtoPlugin()],
+    plugins: [etcdProtoPlugin(), rawSocketPlugin()],
     // CommonJS dependencies expect these three in an ES module.
     banner: {
       js: [

@@ -87,6 +87,11 @@ const RULES: readonly Rule[] = [
     reason: "a policy source turns what a store says into policy's own words",
   },
   {
+    room: "src/prober/",
+    only: ["src/net/", "src/kernel/exec", "src/prober/"],
+    reason: "the prober knows addresses and sizes, not leases or backends",
+  },
+  {
     room: "src/cli/",
     never: [/^src\/daemon\/(?!status-report|version)/],
     reason: "commands do not depend on the daemon, only on the shape of its status",
@@ -138,6 +143,14 @@ test("the Kubernetes and etcd clients stay behind their seams", () => {
       (to.startsWith("@kubernetes/") && !from.startsWith("src/kube/")),
   );
   expect(offending).toEqual([]);
+});
+
+test("raw sockets are only loaded by a daemon that probes", () => {
+  const entries = IMPORTS.filter(({ from, to, typeOnly }) => {
+    const isLoaded = to === "raw-socket" || (to.startsWith("src/prober/") && !typeOnly);
+    return isLoaded && !from.startsWith("src/prober/") && from !== "src/daemon/start-prober.ts";
+  });
+  expect(entries).toEqual([]);
 });
 
 test("every source file begins with a line that says its one job", () => {
