@@ -23,8 +23,16 @@ export interface VxlanLink {
   readonly gbp: boolean;
 }
 
+/** A persistent TUN device (linux/if_tun.h; `ip tuntap`): it stays, with its routes, while no program is attached. */
+export interface TunLink {
+  readonly kind: "tun";
+  readonly name: string;
+  /** Bytes. */
+  readonly mtu: number;
+}
+
 /** A device that we create. Other kinds join this union with their backends. */
-export type Link = VxlanLink;
+export type Link = VxlanLink | TunLink;
 
 export interface Address {
   readonly dev: string;
@@ -134,12 +142,19 @@ export const EMPTY_HOST_STATE: HostState = {
 /** Joins plans of several planners into one. Rows are not de-duplicated: two planners never own the same row. */
 export function mergeHostStates(...states: readonly Partial<HostState>[]): HostState {
   return {
-    links: states.flatMap((state) => state.links ?? []),
-    addresses: states.flatMap((state) => state.addresses ?? []),
-    sysctls: states.flatMap((state) => state.sysctls ?? []),
-    routes: states.flatMap((state) => state.routes ?? []),
-    neighbors: states.flatMap((state) => state.neighbors ?? []),
-    fdb: states.flatMap((state) => state.fdb ?? []),
-    firewall: states.flatMap((state) => state.firewall ?? []),
+    links: joinRows(states.map((state) => state.links)),
+    addresses: joinRows(states.map((state) => state.addresses)),
+    sysctls: joinRows(states.map((state) => state.sysctls)),
+    routes: joinRows(states.map((state) => state.routes)),
+    neighbors: joinRows(states.map((state) => state.neighbors)),
+    fdb: joinRows(states.map((state) => state.fdb)),
+    firewall: joinRows(states.map((state) => state.firewall)),
   };
+}
+
+/** Mostly one planner has rows of a kind, by the thousand: then they are taken as they are. */
+function joinRows<Row>(parts: readonly (readonly Row[] | undefined)[]): readonly Row[] {
+  const filled = parts.filter((rows) => rows !== undefined && rows.length > 0) as readonly (readonly Row[])[];
+  const [first = []] = filled;
+  return filled.length > 1 ? (filled.flat(1) as readonly Row[]) : first;
 }

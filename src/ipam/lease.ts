@@ -36,7 +36,10 @@ export type Ipv4Lease = Lease & Required<Pick<Lease, "subnet" | "publicIp">>;
 export type SubnetKey = string;
 
 export function subnetKeyOf(lease: Pick<Lease, "subnet" | "subnet6">): SubnetKey {
-  return [lease.subnet, lease.subnet6].filter((subnet) => subnet !== undefined).join("&");
+  const { subnet, subnet6 } = lease;
+  // Asked several times per peer and pass: no list on the way for what most leases are.
+  if (subnet6 === undefined) return subnet ?? "";
+  return subnet === undefined ? subnet6 : `${subnet}&${subnet6}`;
 }
 
 export type LeaseEvent =
