@@ -24,11 +24,7 @@ export async function connectKube(options: Options, { log, env, signal }: StoreM
   const notify = (notice: Notice): void => {
     const { name } = manager.node();
     if (name === undefined) return;
-    events ??= createEventWriter(
-      { nodeName: name, nodeUid: () => manager.node().uid },
-      { client, log },
-      signal,
-    );
+    events ??= createEventWriter({ nodeName: name }, { client, log }, signal);
     events.write(notice);
   };
   const manager = createKubeSubnetManager(

@@ -1,4 +1,5 @@
 // Tells operators, each thing once in a while: gathers notices after passes and from checks of the host.
+import type { SubnetManagerHealth } from "../ipam/subnet-manager.ts";
 import type { Logger } from "../net/logger.ts";
 import type { Backend } from "../backends/backend.ts";
 import type { Notice } from "./connect-store.ts";
@@ -36,14 +37,17 @@ export class NoticeBoard {
   }
 
   /** Call after each pass. The log has all of it already, but for sizes that do not fit. */
-  afterPass({ reach, leases, lastPass, repairs, node, self, facts }: NodeAgent): void {
+  afterPass(
+    { reach, leases, lastPass, repairs, node, self, facts }: NodeAgent,
+    skipped: SubnetManagerHealth["skipped"] = [],
+  ): void {
     const now = this.#modules.now();
     const { hasDataPath, backend } = this.#options;
     const { uplink } = node;
     const { interfaces } = facts;
     const mtus = { uplink, interfaces, self, podMtu: backend.podMtu(uplink), outerMtu: backend.outerMtu };
     const current = [
-      ...(hasDataPath ? planPeerNotices(reach, leases) : []),
+      ...(hasDataPath ? planPeerNotices(reach, leases, skipped) : []),
       ...(lastPass === undefined ? [] : planFailureNotices(lastPass.report)),
       ...planRevertNotices(repairs.recent, now),
       ...this.#mtuNotices(uplink),

@@ -4,6 +4,7 @@ import type { ApplyReport } from "../host/apply.ts";
 import type { HostInterface } from "../host/uplink.ts";
 import { subnetKeyOf } from "../ipam/lease.ts";
 import type { Lease, LeaseBook } from "../ipam/lease.ts";
+import type { SubnetManagerHealth } from "../ipam/subnet-manager.ts";
 import { cidrContainsIp } from "../net/cidr.ts";
 import type { Notice } from "./connect-store.ts";
 import type { RepairStatus } from "./status-report.ts";
@@ -14,16 +15,28 @@ const MAX_SINGLE_PEERS = 3;
 const MIN_REVERTS = 3;
 const REVERT_WINDOW_MS = 10 * 60_000;
 
-/** Peers that are not reached, by their Nodes' names. */
-export function planPeerNotices(reach: readonly PeerReach[], leases: LeaseBook): readonly Notice[] {
+/**
+ * Peers that are not reached, by their Nodes' names.
+ * @param skipped those whose lease the subnet manager could not take: "node n5", and why
+ */
+export function planPeerNotices(
+  reach: readonly PeerReach[],
+  leases: LeaseBook,
+  skipped: SubnetManagerHealth["skipped"] = [],
+): readonly Notice[] {
+  const notice = (how: PeerReach["how"], name: string, problem: string): Notice => ({
+    type: "Warning",
+    reason: how === "ignored" ? "PeerIgnored" : "PeerUnreachable",
+    message: `no route to pods of ${name}: ${problem}`,
+  });
   const troubled = reach.flatMap(({ subnetKey, how, problem }) => {
     if (problem === undefined) return [];
     const lease = leases.get(subnetKey);
     const name = lease === undefined ? subnetKey : `node ${lease.nodeName} (${subnetKeyOf(lease)})`;
-    const reason = how === "ignored" ? "PeerIgnored" : "PeerUnreachable";
-    return { type: "Warning" as const, reason, message: `no route to pods of ${name}: ${problem}` };
+    return notice(how, name, problem);
   });
-  const sorted = troubled.toSorted((a, b) => (a.message < b.message ? -1 : 1));
+  const unread = skipped.map(({ key, reason }) => notice("ignored", key, reason));
+  const sorted = [...troubled, ...unread].toSorted((a, b) => (a.message < b.message ? -1 : 1));
   const [first] = sorted;
   if (first === undefined || sorted.length <= MAX_SINGLE_PEERS) return sorted;
   const message = `${sorted.length} nodes are not reached, see flanneld-ts status; the first: ${first.message}`;

@@ -81,7 +81,7 @@ export async function serve(
     {
       run: async (pass) => {
         const complete = await agent.pass(pass);
-        notices.afterPass(agent);
+        notices.afterPass(agent, manager.health().skipped);
         return complete;
       },
       minIntervalMs: MIN_PASS_INTERVAL_MS,

@@ -37,8 +37,6 @@ export interface EventWriter {
 
 export interface EventWriterOptions {
   readonly nodeName: string;
-  /** The Node's uid, once it is known. */
-  readonly nodeUid: () => string | undefined;
 }
 
 interface EventWriterModules {
@@ -200,13 +198,13 @@ class ApiEventWriter implements EventWriter {
   }
 
   #bodyOf({ type, reason, message }: NodeEvent, { name, firstAt, lastAt, count }: Written): unknown {
-    const { nodeName, nodeUid } = this.#options;
+    const { nodeName } = this.#options;
     return {
       apiVersion: "v1",
       kind: "Event",
       metadata: { name, namespace: NAMESPACE },
-      // kubectl finds events of a node by its uid, and by its name in place of the uid, as kubelets write it.
-      involvedObject: { apiVersion: "v1", kind: "Node", name: nodeName, uid: nodeUid() ?? nodeName },
+      // The name in place of the uid, as kubelets write it: kubectl before 1.21 describes a node with no other events.
+      involvedObject: { apiVersion: "v1", kind: "Node", name: nodeName, uid: nodeName },
       type,
       reason,
       message:

@@ -145,7 +145,7 @@ test("an Event that kubectl describe finds; without the right, one warning", asy
   const stop = new AbortController();
   const log = memoryLogger();
   const event = { type: "Warning", reason: "Trouble", message: "what and why" } as const;
-  const options = { nodeName: "me", nodeUid: () => undefined };
+  const options = { nodeName: "me" };
   let now = Date.now();
   const allowed = createEventWriter(
     options,

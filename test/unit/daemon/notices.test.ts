@@ -39,6 +39,17 @@ describe("peers", () => {
     ]);
   });
 
+  test("those whose Node cannot be read", () => {
+    const skipped = [{ key: "node n9", reason: "its podCIDR is no good; cure" }];
+    expect(planPeerNotices([], book(0), skipped)).toEqual([
+      {
+        type: "Warning",
+        reason: "PeerIgnored",
+        message: "no route to pods of node n9: its podCIDR is no good; cure",
+      },
+    ]);
+  });
+
   test("many are one notice", () => {
     const reach = Array.from({ length: 50 }, (_, i) => unreached(i + 1, "why"));
     expect(planPeerNotices(reach, book(50))).toEqual([

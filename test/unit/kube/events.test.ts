@@ -16,7 +16,7 @@ beforeEach(async () => {
   fake = await startFakeKube();
   log = memoryLogger();
   writer = createEventWriter(
-    { nodeName: "n1", nodeUid: () => "uid-1" },
+    { nodeName: "n1" },
     { client: clientOf(fake), log, now: () => nowMs },
     stop.signal,
   );
@@ -34,7 +34,7 @@ test("where kubectl describe node finds it", async () => {
   await write("Trouble");
   expect(fake.list("events")[0]).toMatchObject({
     metadata: { namespace: "default", name: expect.stringMatching(/^n1\.[0-9a-f]{16}$/) as string },
-    involvedObject: { apiVersion: "v1", kind: "Node", name: "n1", uid: "uid-1" },
+    involvedObject: { apiVersion: "v1", kind: "Node", name: "n1", uid: "n1" },
     type: "Warning",
     reason: "Trouble",
     message: "Trouble happened",
