@@ -1,11 +1,9 @@
 // Policy's own metrics.
-import type { Ip } from "../../net/ip.ts";
-import { indexCluster } from "../../policy/cluster-index.ts";
-import { objectKey } from "../../policy/snapshot.ts";
 import type { PolicySnapshot } from "../../policy/snapshot.ts";
 import type { PolicyKind } from "../../policy/source.ts";
 import type { MetricSample } from "../metrics-render.ts";
 import type { Metrics } from "../metrics.ts";
+import { localOwners } from "./denied-by-pod.ts";
 import type { DeniedCount } from "./denied-counts.ts";
 import type { PolicyReadSource } from "./read-source.ts";
 
@@ -125,27 +123,4 @@ function samplesOf(counts: readonly DeniedCount[], snapshot: PolicySnapshot): re
       ? []
       : { labels: { namespace: pod.namespace, pod: pod.name, direction }, value: packets };
   });
-}
-
-/** Pods of this node by the addresses that are theirs. */
-export function localOwners(snapshot: PolicySnapshot): ReadonlyMap<string, PolicySnapshot["pods"][number]> {
-  const { localPods } = indexCluster(snapshot);
-  return new Map(localPods.flatMap(({ pod, ips }) => ips.map((ip: Ip) => [ip, pod] as const)));
-}
-
-/** Denied packets of one pod, over all of its addresses. */
-export function deniedByPod(
-  counts: readonly DeniedCount[],
-  snapshot: PolicySnapshot,
-): ReadonlyMap<string, { readonly ingress: number; readonly egress: number }> {
-  const owners = localOwners(snapshot);
-  const byPod = new Map<string, { ingress: number; egress: number }>();
-  for (const { direction, ip, packets } of counts) {
-    const pod = owners.get(ip);
-    if (pod === undefined) continue;
-    const sums = byPod.get(objectKey(pod)) ?? { ingress: 0, egress: 0 };
-    sums[direction] += packets;
-    byPod.set(objectKey(pod), sums);
-  }
-  return byPod;
 }
