@@ -50,18 +50,24 @@ export type LeaseEvent =
 
 export type LeaseBook = ReadonlyMap<SubnetKey, Lease>;
 
-/** Folds one event into the book. Pure; unknown, repeated and stale events are normal input. */
+/** The book after an event; the one before stays as it was. Unknown, repeated and stale events are normal input. */
 export function applyLeaseEvent(book: LeaseBook, event: LeaseEvent): LeaseBook {
+  const after = new Map(book);
+  foldLeaseEvent(after, event);
+  return after;
+}
+
+/** The same in place: of thousands of events in a row, each would copy the whole book. */
+export function foldLeaseEvent(book: Map<SubnetKey, Lease>, event: LeaseEvent): void {
   switch (event.type) {
     case "put":
-      return new Map(book).set(subnetKeyOf(event.lease), event.lease);
-    case "removed": {
-      if (!book.has(event.subnetKey)) return book;
-      const rest = new Map(book);
-      rest.delete(event.subnetKey);
-      return rest;
-    }
+      book.set(subnetKeyOf(event.lease), event.lease);
+      break;
+    case "removed":
+      book.delete(event.subnetKey);
+      break;
     case "snapshot":
-      return new Map(event.leases.map((lease) => [subnetKeyOf(lease), lease]));
+      book.clear();
+      for (const lease of event.leases) book.set(subnetKeyOf(lease), lease);
   }
 }
