@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Prepares a fresh machine: npm packages, Debian packages and the build. Usage: setup.sh node|lab|test.
-# node = npm packages (they carry the pinned Node 24); lab and test add Debian packages and the build.
+# Prepares a fresh machine: npm packages, Debian packages and the build. Usage: setup.sh node|build|lab|test.
+# node = npm packages (they carry the pinned Node 24); build adds the C compiler; lab and test add Debian packages and the build.
 # Says nothing and is done at once when there is nothing to do.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -31,12 +31,23 @@ case $(node --version) in
 esac
 [ "$tier" = node ] && exit 0
 
+# The udp backend's packet path is C; everything else does without.
+compiler_missing() {
+  ! command -v cc >/dev/null 2>&1 || ! echo '#include <linux/if_tun.h>' | cc -fsyntax-only -x c - 2>/dev/null
+}
+if [ "$tier" = build ]; then
+  # Where it cannot be installed, the build itself says what is missing and leaves the udp backend out.
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1 || ! compiler_missing; then exit 0; fi
+fi
+
 # command=Debian package that brings it. The product needs iproute2, iptables and containernetworking-plugins.
-needs=(ip=iproute2 iptables=iptables ipset=ipset etcd=etcd-server etcdctl=etcd-client
+needs=()
+[ "$tier" = build ] || needs+=(ip=iproute2 iptables=iptables ipset=ipset etcd=etcd-server etcdctl=etcd-client
   /usr/lib/cni/bridge=containernetworking-plugins ping=iputils-ping nsenter=util-linux mount=mount sysctl=procps)
 [ "$tier" = test ] && needs+=(nft=nftables tcpdump=tcpdump iperf3=iperf3 conntrack=conntrack containerd=containerd
   runc=runc busybox=busybox-static openssl=openssl python3=python3-minimal systemd-notify=systemd)
 missing=()
+if compiler_missing; then missing+=(gcc libc6-dev); fi
 for pair in "${needs[@]}"; do
   command -v "${pair%%=*}" >/dev/null 2>&1 || missing+=("${pair#*=}")
 done
@@ -61,9 +72,11 @@ if [ ${#missing[@]} -gt 0 ]; then
   if ! log=$("${apt[@]}" install -y --no-install-recommends "${missing[@]}" 2>&1); then
     say "apt-get install ${missing[*]} failed:"
     echo "$log" >&2
+    [ "$tier" = build ] && exit 0
     exit 1
   fi
 fi
+[ "$tier" = build ] && exit 0
 if [ "$(id -u)" != 0 ]; then
   say "network namespaces need root; run this as root (sudo npm run ...)"
   exit 1
@@ -73,11 +86,11 @@ fi
 
 # Built already, from sources that have not changed since (a removed file changes its directory).
 built=dist/.built
-outputs=(dist/flanneld.mjs dist/flannel)
+outputs=(dist/flanneld.mjs dist/flannel dist/udp.node)
 for output in "${outputs[@]}"; do
   [ -e "$output" ] || rm -f "$built"
 done
-if [ ! -e "$built" ] || [ -n "$(find src cni-plugin scripts package.json package-lock.json -newer "$built" -print -quit)" ]; then
+if [ ! -e "$built" ] || [ -n "$(find src cni-plugin native/udp scripts package.json package-lock.json -newer "$built" -print -quit)" ]; then
   mkdir -p dist
   # The stamp is older than any source that changes while the build runs.
   touch dist/.building

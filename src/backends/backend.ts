@@ -1,4 +1,5 @@
 // The contract of a backend: how packets get from this node to its peers, as a pure plan.
+import type { DataPathPlan } from "../host/data-path.ts";
 import type { HostState } from "../host/state.ts";
 import type { Uplink } from "../host/uplink.ts";
 import type { Lease, SubnetKey } from "../ipam/lease.ts";
@@ -32,13 +33,15 @@ export interface BackendInput {
 /** How a peer is reached, for `status`; the cure is for a person. */
 export interface PeerReach {
   readonly subnetKey: SubnetKey;
-  readonly how: "vxlan" | "direct" | "unreachable" | "ignored";
+  readonly how: "vxlan" | "udp" | "direct" | "unreachable" | "ignored";
   /** Why it is unreachable or ignored, and what to do. */
   readonly problem?: string;
 }
 
 export interface BackendPlan {
   readonly state: HostState;
+  /** For a backend whose packets pass through this program. */
+  readonly dataPath?: DataPathPlan;
   readonly reach: readonly PeerReach[];
 }
 

@@ -4,11 +4,13 @@ import { InvalidValueError } from "../net/errors.ts";
 import { createAllocBackend } from "./alloc.ts";
 import type { Backend } from "./backend.ts";
 import { createHostGwBackend } from "./host-gw.ts";
+import { createUdpBackend } from "./udp.ts";
 import { createVxlanBackend } from "./vxlan.ts";
 
 const BACKENDS: Readonly<Record<string, (config: NetworkConfig) => Backend>> = {
   vxlan: createVxlanBackend,
   "host-gw": createHostGwBackend,
+  udp: createUdpBackend,
   alloc: createAllocBackend,
 };
 

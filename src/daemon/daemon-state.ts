@@ -2,6 +2,7 @@
 import type { Backend } from "../backends/backend.ts";
 import type { Lease } from "../ipam/lease.ts";
 import type { NetworkConfig } from "../ipam/network-config.ts";
+import type { DataPath } from "../host/data-path.ts";
 import type { SubnetManager } from "../ipam/subnet-manager.ts";
 import { processesStarted } from "../kernel/exec.ts";
 import type { NodeAgent } from "./node-agent.ts";
@@ -19,6 +20,7 @@ export class DaemonState {
   config: NetworkConfig | undefined;
   backend: Backend | undefined;
   agent: NodeAgent | undefined;
+  dataPath: DataPath | undefined;
   iptables: string | undefined;
   readonly #startedAt = new Date();
 
@@ -58,6 +60,7 @@ export class DaemonState {
       repairs: recent,
       repairsTotal: total,
       processesStarted: processesStarted(),
+      ...(this.dataPath && { dataPath: this.dataPath.counters() }),
     };
   }
 }

@@ -3,11 +3,12 @@ import type { Backend, BackendPlan, LocalNode } from "../backends/backend.ts";
 import type { ApplyReport, HostApplier } from "../host/apply.ts";
 import { chooseUplink } from "../host/choose-uplink.ts";
 import type { UplinkWish } from "../host/choose-uplink.ts";
+import type { DataPath } from "../host/data-path.ts";
 import type { TableName } from "../host/kernel-table.ts";
 import type { Ownership } from "../host/ownership.ts";
 import type { HostFacts } from "../host/uplink.ts";
-import { applyLeaseEvent, subnetKeyOf } from "../ipam/lease.ts";
-import type { Lease, LeaseBook, LeaseEvent } from "../ipam/lease.ts";
+import { foldLeaseEvent, subnetKeyOf } from "../ipam/lease.ts";
+import type { Lease, LeaseBook, LeaseEvent, SubnetKey } from "../ipam/lease.ts";
 import type { NetworkConfig } from "../ipam/network-config.ts";
 import type { SubnetManager } from "../ipam/subnet-manager.ts";
 import { indexForDrift, driftOf } from "../kernel/drift.ts";
@@ -32,6 +33,8 @@ export interface NodeAgentOptions {
 
 export interface NodeAgentModules {
   readonly applier: HostApplier;
+  /** Of a backend whose packets pass through this program. */
+  readonly dataPath?: DataPath | undefined;
   readonly readFacts: () => Promise<HostFacts>;
   readonly manager: SubnetManager;
   readonly log: Logger;
@@ -59,7 +62,7 @@ export class NodeAgent {
   #self: Lease;
   #node: LocalNode;
   #facts: HostFacts;
-  #book: LeaseBook = new Map();
+  readonly #book = new Map<SubnetKey, Lease>();
   /** The first apply waits for the first snapshot, so that a restart never sweeps peers it was not told of. */
   #synced = false;
   #plan: BackendPlan | undefined;
@@ -72,6 +75,7 @@ export class NodeAgent {
   #repairs: readonly RepairStatus[] = [];
   #repairsTotal = 0;
   #uplinkProblem: string | undefined;
+  #dataPathProblem: string | undefined;
   /** Problems already logged, so that a log line tells a change and not a state. */
   #loggedProblems = new Map<string, string>();
 
@@ -120,6 +124,7 @@ export class NodeAgent {
     );
     const failure = failed?.failed[0];
     if (failed && failure) return `${failed.table}: ${failure.key}: ${failure.reason}`;
+    if (this.#dataPathProblem !== undefined) return this.#dataPathProblem;
     return "the first pass over the host is not complete yet";
   }
 
@@ -129,7 +134,7 @@ export class NodeAgent {
   }
 
   onLeaseEvent(event: LeaseEvent): void {
-    this.#book = applyLeaseEvent(this.#book, event);
+    foldLeaseEvent(this.#book, event);
     if (event.type === "snapshot") this.#synced = true;
     this.#modules.request();
   }
@@ -191,14 +196,22 @@ export class NodeAgent {
     const drift = { ownership, uplink: this.#node.uplink.name, facts: this.#facts };
     this.#drift = indexForDrift(this.#plan.state, drift);
     const report = await this.#modules.applier.apply(this.#plan.state);
+    await this.#applyDataPath(this.#plan, report);
     this.#lastPass = { at: startedAt, durationMs: this.#modules.now() - startedAt, report };
     this.#recordRepairs(report, startedAt);
     this.#logProblems(report);
     if (report.tables.some(({ failed }) => failed.length > 0)) complete = false;
-    if (!this.#ready && !this.#hasEssentialFailure(report))
+    if (this.#dataPathProblem !== undefined) complete = false;
+    else if (!this.#ready && !this.#hasEssentialFailure(report))
       complete = (await this.#tryBecomingReady()) && complete;
     this.#publishChanges();
     return complete && !this.#unpublished;
+  }
+
+  /** After the tables, since it attaches to a device; not to one that is somebody else's. */
+  async #applyDataPath({ dataPath }: BackendPlan, { tables }: ApplyReport): Promise<void> {
+    if (tables.some(({ table, failed }) => table === "links" && failed.length > 0)) return;
+    this.#dataPathProblem = await this.#modules.dataPath?.apply(dataPath);
   }
 
   #hasEssentialFailure(report: ApplyReport): boolean {
@@ -309,6 +322,7 @@ export class NodeAgent {
     for (const { table, failed } of report.tables) {
       for (const { key, reason } of failed) problems.set(`${table} ${key}`, reason);
     }
+    if (this.#dataPathProblem !== undefined) problems.set("data path", this.#dataPathProblem);
     for (const [what, problem] of problems) {
       if (this.#loggedProblems.get(what) !== problem)
         this.#modules.log.warn({ what, problem }, `${what}: ${problem}`);

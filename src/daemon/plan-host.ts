@@ -24,7 +24,7 @@ const FORWARDING: Readonly<Record<Family, Sysctl>> = {
 
 export function planHost(backend: Backend, input: BackendInput, options: HostPlanOptions): BackendPlan {
   const families = familiesOf(input.config);
-  const { state, reach } = backend.plan(input);
+  const { state, ...rest } = backend.plan(input);
   const subnets = families
     .map((family) => subnetOf(input.self, family))
     .filter((subnet) => subnet !== undefined);
@@ -34,7 +34,7 @@ export function planHost(backend: Backend, input: BackendInput, options: HostPla
     sysctls: families.map((family) => FORWARDING[family]),
     routes: options.blackhole ? planBlackhole(subnets) : [],
   };
-  return { state: mergeHostStates(state, extra), reach };
+  return { ...rest, state: mergeHostStates(state, extra) };
 }
 
 function planFirewall(

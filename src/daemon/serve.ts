@@ -2,6 +2,7 @@
 import type { Backend, LocalNode } from "../backends/backend.ts";
 import { familiesOf } from "../backends/peers.ts";
 import { createHostApplier } from "../host/apply.ts";
+import type { DataPath } from "../host/data-path.ts";
 import type { KernelTables } from "../host/kernel-table.ts";
 import type { Ownership } from "../host/ownership.ts";
 import type { HostFacts } from "../host/uplink.ts";
@@ -46,6 +47,8 @@ export interface Host {
   readonly tables: KernelTables;
   /** iptables knows --random-fully and the user wants it. */
   readonly randomFully: boolean;
+  /** Of a backend whose packets pass through this program. */
+  readonly dataPath?: DataPath | undefined;
 }
 
 /** Our place in the cluster at start. */
@@ -122,6 +125,7 @@ export async function serve(
     clearInterval(hostChecks);
     lifetime.abort();
     clearTimeout(settling);
+    parts.host.dataPath?.stop();
     await Promise.all([loop.stopped, monitor.ended, notifier.stopping()]);
   }
 }
@@ -161,6 +165,7 @@ function createAgent(
     },
     {
       applier: createHostApplier(tables),
+      dataPath: host.dataPath,
       readFacts: () => readHostFacts({ ownership, exec }),
       manager: store.manager,
       log,

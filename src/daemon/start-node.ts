@@ -44,7 +44,8 @@ export function chooseMacs(
   const macs: Partial<Record<Family, Mac>> = {};
   for (const [i, family] of backend.macFamilies.entries()) {
     const device = links.find(({ name }) => name === backend.devices[i]);
-    macs[family] = published[family] ?? device?.mac ?? localMacFrom(random(6));
+    const present = device?.kind === "vxlan" ? device.mac : undefined;
+    macs[family] = published[family] ?? present ?? localMacFrom(random(6));
   }
   return macs;
 }

@@ -69,6 +69,8 @@ export interface StatusReport {
   /** Newest first, at most 20. */
   readonly repairs: readonly RepairStatus[];
   readonly repairsTotal: number;
+  /** Packets and drops of the udp backend's own data path, by name (native/udp/counters.h). */
+  readonly dataPath?: Readonly<Record<string, number>>;
   /** Child processes started so far. */
   readonly processesStarted: number;
 }

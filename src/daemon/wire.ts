@@ -22,6 +22,7 @@ import { DaemonState } from "./daemon-state.ts";
 import { healthRoutes, statusRoutes } from "./health-router.ts";
 import { startHealthServer } from "./health-server.ts";
 import type { Options } from "./options.ts";
+import { openDataPath } from "./open-data-path.ts";
 import { acquireRequest, uplinkWish } from "./start-node.ts";
 import { serve } from "./serve.ts";
 import type { Cluster, DaemonModules, Host, Joined } from "./serve.ts";
@@ -55,7 +56,9 @@ export async function runDaemon(options: Options, modules: DaemonModules): Promi
   state.manager = store.manager;
   try {
     const cluster = await readCluster(store, state, modules);
-    const host = await prepareHost(options, cluster, state, log);
+    const dataPath = await openDataPath(cluster.backend, log);
+    state.dataPath = dataPath;
+    const host = { ...(await prepareHost(options, cluster, state, log)), dataPath };
     const joined = await joinCluster(options, cluster, host, state, signal);
     await serve(options, { cluster, host, joined }, state, modules);
   } catch (error) {

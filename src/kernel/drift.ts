@@ -110,8 +110,8 @@ function linkDrift(event: LinkEvent, index: DriftIndex): Drift {
     const unexplained = !event.deleted && index.ownership.devices.includes(event.name);
     return unexplained ? { tables: ["links"], uplink: false } : NO_DRIFT;
   }
-  const isAsWanted =
-    !event.deleted && event.mac === desired.mac && event.mtu === attainableMtu(desired, uplink);
+  const hasRightMac = desired.kind === "tun" || event.mac === desired.mac;
+  const isAsWanted = !event.deleted && hasRightMac && event.mtu === attainableMtu(desired, uplink);
   // A device that we create is announced once before it is up.
   if (isAsWanted && (event.up || event.fresh)) return NO_DRIFT;
   // Going down drops IPv4 routes and a new MAC drops neighbors, both without an event of their own.
@@ -119,6 +119,7 @@ function linkDrift(event: LinkEvent, index: DriftIndex): Drift {
 }
 
 function attainableMtu(desired: Link, uplink: KnownUplink | undefined): number {
+  if (desired.kind === "tun") return desired.mtu;
   const uplinkMtu = uplink?.name === desired.uplink ? uplink.interface?.mtu : undefined;
   return uplinkMtu === undefined
     ? desired.mtu

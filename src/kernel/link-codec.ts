@@ -1,12 +1,13 @@
 // Devices as `ip link` reads and prints them, and what it takes to turn one into another. Pure.
 import type { Ownership } from "../host/ownership.ts";
-import type { Link } from "../host/state.ts";
+import type { Link, VxlanLink } from "../host/state.ts";
 import type { Ip } from "../net/ip.ts";
 import { familyOf, tryParseIp } from "../net/ip.ts";
 import type { Mac } from "../net/mac.ts";
 import { tryParseMac } from "../net/mac.ts";
 import { arrayOf, numberOf, objectOf, parseJsonRows, textOf } from "./json.ts";
 import type { JsonObject } from "./json.ts";
+import { parseTun, tunCreateLines } from "./tun-codec.ts";
 
 export const LIST_LINKS: readonly string[] = ["-j", "-d", "link", "show"];
 
@@ -27,10 +28,11 @@ export type ListedLink = Link & ListedLinkFacts;
 export function parseLinks(stdout: string): readonly ListedLink[] {
   const rows = parseJsonRows(stdout, "ip link");
   const mtus = new Map(rows.map((row) => [row["ifname"], numberOf(row["mtu"])]));
-  return rows.flatMap((row) => {
+  return rows.flatMap((row): readonly ListedLink[] => {
     const name = textOf(row["ifname"]);
     if (name === undefined) return [];
     const link = parseLink(row, name);
+    if (link.kind === "tun") return [link];
     const uplinkMtu = mtus.get(link.uplink);
     return [uplinkMtu === undefined ? link : { ...link, largestMtu: largestVxlanMtu(uplinkMtu, link.local) }];
   });
@@ -53,10 +55,16 @@ function parseLink(row: JsonObject, name: string): ListedLink {
   const info = objectOf(row["linkinfo"]);
   const kind = textOf(info["info_kind"]) ?? "plain device";
   const data = objectOf(info["info_data"]);
+  const facts = {
+    up: arrayOf(row["flags"]).includes("UP"),
+    alias: textOf(row["ifalias"]) ?? "",
+  };
+  if (kind === "tun") return { ...parseTun(name, numberOf(row["mtu"]) ?? 0, data), ...facts };
   const deviation = kind === "vxlan" ? vxlanDeviation(data) : `is a ${kind}`;
   return {
     kind: "vxlan",
     name,
+    ...facts,
     mac: tryParseMac(textOf(row["address"]) ?? "") ?? ("" as Mac),
     mtu: numberOf(row["mtu"]) ?? 0,
     vni: numberOf(data["id"]) ?? 0,
@@ -65,8 +73,6 @@ function parseLink(row: JsonObject, name: string): ListedLink {
     uplink: textOf(data["link"]) ?? "",
     learning: data["learning"] === true,
     gbp: data["gbp"] === true,
-    up: arrayOf(row["flags"]).includes("UP"),
-    alias: textOf(row["ifalias"]) ?? "",
     ...(deviation === undefined ? {} : { deviation }),
   };
 }
@@ -87,21 +93,21 @@ function vxlanDeviation(data: JsonObject): string | undefined {
   return strange === undefined ? undefined : `is a vxlan device with ${strange}`;
 }
 
-/** Ours: vxlan devices of a planned name, also when Go flannel made them, and every device with our alias. */
+/** Ours: vxlan and TUN devices of a planned name, also when Go flannel made them, and every device with our alias. */
 export function isOurLink(ownership: Ownership, link: ListedLink): boolean {
   if (link.alias === ownership.linkAlias) return true;
-  return ownership.devices.includes(link.name) && isVxlan(link);
+  return ownership.devices.includes(link.name) && isKindOfOurs(link);
 }
 
-function isVxlan(link: ListedLink): boolean {
+function isKindOfOurs(link: ListedLink): boolean {
   return link.deviation === undefined || link.deviation.startsWith("is a vxlan");
 }
 
 /** True if only `ip link set` is needed to make `actual` the desired device, or nothing at all. */
 export function isSameDevice(actual: ListedLink, desired: Link): boolean {
+  if (actual.deviation !== undefined) return false;
+  if (desired.kind === "tun" || actual.kind === "tun") return actual.kind === desired.kind;
   return (
-    actual.deviation === undefined &&
-    actual.kind === desired.kind &&
     actual.vni === desired.vni &&
     actual.port === desired.port &&
     actual.local === desired.local &&
@@ -114,19 +120,29 @@ export function isSameDevice(actual: ListedLink, desired: Link): boolean {
 /** What `ip link set` can change. */
 export function hasSameSettings(actual: ListedLink, desired: Link, alias: string): boolean {
   return (
-    actual.mac === desired.mac &&
+    macOf(actual) === macOf(desired) &&
     actual.mtu === attainableMtu(actual, desired) &&
     (actual.up ?? true) &&
     (actual.alias ?? alias) === alias
   );
 }
 
+/** A TUN device carries IP packets and has none. */
+function macOf(link: Link): Mac | undefined {
+  return link.kind === "tun" ? undefined : link.mac;
+}
+
+/** Batch lines that create the device. */
+export function linkCreateLines(link: Link, alias: string): readonly (readonly string[])[] {
+  return link.kind === "tun" ? tunCreateLines(link, alias) : vxlanCreateLines(link, alias);
+}
+
 /**
- * Batch lines that create the device. MAC and MTU come with the creation, so that no program sees the device with another
+ * MAC and MTU come with the creation, so that no program sees the device with another
  * MAC: udev's MACAddressPolicy leaves a device alone whose address was given (NET_ADDR_SET), flannel #1795. `dstport`
  * always, since iproute2 and the kernel disagree on the default. Attributes not named are off, as in flannel.
  */
-export function linkCreateLines(link: Link, alias: string): readonly (readonly string[])[] {
+function vxlanCreateLines(link: VxlanLink, alias: string): readonly (readonly string[])[] {
   return [
     [
       ...`link add name ${link.name} up address ${link.mac} mtu ${link.mtu} txqueuelen 0`.split(" "),
@@ -148,7 +164,7 @@ export function linkChangeLines(
   // `link add` cuts an MTU that is too large, `link set` refuses it.
   const mtu = attainableMtu(actual, desired);
   return [
-    ...(actual.mac === desired.mac ? [] : [[...set, "address", desired.mac]]),
+    ...(desired.kind === "tun" || macOf(actual) === desired.mac ? [] : [[...set, "address", desired.mac]]),
     ...(actual.mtu === mtu ? [] : [[...set, "mtu", String(mtu)]]),
     ...((actual.alias ?? alias) === alias ? [] : [[...set, "alias", alias]]),
     ...((actual.up ?? true) ? [] : [[...set, "up"]]),

@@ -91,13 +91,14 @@ function linesFor(actual: ListedLink | undefined, desired: Link, alias: string):
 
 function foreignDeviceFailure(actual: ListedLink): RowFailure {
   const what = actual.deviation ?? "is not ours";
-  const reason = `a device of this name exists already and ${what}: rename or delete it, or choose another VNI`;
+  const choice = actual.kind === "tun" ? "Device" : "VNI";
+  const reason = `a device of this name exists already and ${what}: rename or delete it, or choose another ${choice}`;
   return { key: actual.name, reason };
 }
 
 function explainMismatch(actual: ListedLink | undefined, desired: Link): string {
   if (actual === undefined) return "the device vanished while it was set up";
-  if (actual.mac !== desired.mac) {
+  if (actual.kind === "vxlan" && desired.kind === "vxlan" && actual.mac !== desired.mac) {
     const cure =
       "something else sets MAC addresses: exclude the device from it (MACAddressPolicy=none in a .link file)";
     return `MAC address is ${actual.mac}, wanted ${desired.mac}; ${cure}`;

@@ -119,8 +119,9 @@ export function createFakeKernel(otherDevices: readonly string[] = ["eth0"]): Fa
     key: (row) => row.name,
     journal,
     afterPut: (row, before) => {
-      if (before !== undefined && before.port !== row.port) dropDevice(row.name);
-      if (before !== undefined && before.mac !== row.mac) dropWhere(neighbors, ({ dev }) => dev === row.name);
+      if (before?.kind !== "vxlan" || row.kind !== "vxlan") return;
+      if (before.port !== row.port) dropDevice(row.name);
+      if (before.mac !== row.mac) dropWhere(neighbors, ({ dev }) => dev === row.name);
     },
     afterRemove: (row) => dropDevice(row.name),
   });

@@ -3,10 +3,11 @@ import type { HostState } from "../../src/host/state.ts";
 
 export function formatHostState(state: HostState): string {
   const lines = [
-    ...state.links.map(
-      (link) =>
-        `link ${link.name} ${link.kind} id ${link.vni} dev ${link.uplink} local ${link.local} dstport ${link.port} ` +
-        `${link.learning ? "learning" : "nolearning"}${link.gbp ? " gbp" : ""} address ${link.mac} mtu ${link.mtu} up`,
+    ...state.links.map((link) =>
+      link.kind === "tun"
+        ? `link ${link.name} ${link.kind} mtu ${link.mtu} up`
+        : `link ${link.name} ${link.kind} id ${link.vni} dev ${link.uplink} local ${link.local} dstport ${link.port} ` +
+          `${link.learning ? "learning" : "nolearning"}${link.gbp ? " gbp" : ""} address ${link.mac} mtu ${link.mtu} up`,
     ),
     ...state.addresses.map(({ ip, prefixLength, dev }) => `address ${ip}/${prefixLength} dev ${dev}`),
     ...state.sysctls.map(({ key, value }) => `sysctl ${key} = ${value}`),

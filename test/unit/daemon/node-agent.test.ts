@@ -74,7 +74,7 @@ test("a new uplink address is programmed at once, though the store is silent", a
   await agent.pass({ full: false });
   moveTo("192.0.2.77");
   const complete = await agent.pass({ full: true });
-  expect(applied.at(-1)?.links[0]?.local).toBe("192.0.2.77");
+  expect(applied.at(-1)?.links[0]).toMatchObject({ local: "192.0.2.77" });
   // Not done until the peers know.
   expect(complete).toBe(false);
 });
