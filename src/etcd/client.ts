@@ -38,6 +38,17 @@ export interface PutOptions {
   readonly only?: { readonly absent: true } | { readonly unchangedSince: Revision };
 }
 
+/** Of one key in a transaction. */
+export type EtcdWrite =
+  | { readonly type: "put"; readonly key: string; readonly value: string; readonly leaseId?: EtcdLeaseId }
+  | { readonly type: "delete"; readonly key: string };
+
+/** A condition of a transaction: nobody wrote the key since, or nobody created it. */
+export type EtcdCondition = { readonly key: string } & NonNullable<PutOptions["only"]>;
+
+/** etcd's own limit, for writes and for conditions (--max-txn-ops). */
+export const MAX_TRANSACTION_SIZE = 128;
+
 /** All calls throw `EtcdCallError`; all have a deadline of their own. */
 export interface EtcdClient {
   get(key: string): Promise<KeyValue | undefined>;
@@ -45,6 +56,11 @@ export interface EtcdClient {
   list(prefix: string): Promise<{ readonly kvs: readonly KeyValue[]; readonly revision: Revision }>;
   /** Returns false if the condition in `only` did not hold. */
   put(key: string, value: string, options?: PutOptions): Promise<boolean>;
+  /**
+   * Does all of the writes or, if a condition does not hold, none; returns which. No key may be written twice; at most
+   * MAX_TRANSACTION_SIZE of either.
+   */
+  transact(writes: readonly EtcdWrite[], conditions?: readonly EtcdCondition[]): Promise<boolean>;
   /** Deletes, if `unchangedSince` is given only when nobody wrote since. Returns whether a key was deleted. */
   delete(key: string, unchangedSince?: Revision): Promise<boolean>;
   grantLease(ttlSeconds: number): Promise<EtcdLeaseId>;

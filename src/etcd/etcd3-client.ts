@@ -4,7 +4,15 @@ import { SILENT_LOGGER } from "../net/logger.ts";
 import type { Logger } from "../net/logger.ts";
 import { EtcdCalls } from "./calls.ts";
 import { CompactedError } from "./client.ts";
-import type { EtcdClient, EtcdLeaseId, KeyValue, PutOptions, Revision } from "./client.ts";
+import type {
+  EtcdClient,
+  EtcdCondition,
+  EtcdLeaseId,
+  EtcdWrite,
+  KeyValue,
+  PutOptions,
+  Revision,
+} from "./client.ts";
 import { classifyFailure } from "./call-errors.ts";
 import { decodeKeyValue, keyAfter, prefixEnd } from "./codec.ts";
 import type { EtcdConnection } from "./connection.ts";
@@ -31,6 +39,7 @@ export function createEtcdClient(
     get: (key) => getKey(calls, key),
     list: (prefix) => listPrefix(calls, prefix),
     put: (key, value, options = {}) => putKey(calls, key, value, options),
+    transact: (writes, conditions = []) => transact(calls, writes, conditions),
     delete: (key, unchangedSince) => deleteKey(calls, key, unchangedSince),
     grantLease: (ttlSeconds) => grantLease(calls, ttlSeconds),
     keepAliveOnce: (leaseId) => keepAliveOnce(calls, leaseId),
@@ -130,6 +139,42 @@ async function putKey(calls: EtcdCalls, key: string, value: string, options: Put
   // An attempt that got no answer may have been carried out; then what stands there is what we wrote.
   const found = response.responses[0]?.response_range?.kvs[0];
   return attempts > 1 && found !== undefined && found.value.equals(put.value) && found.lease === put.lease;
+}
+
+async function transact(
+  calls: EtcdCalls,
+  writes: readonly EtcdWrite[],
+  conditions: readonly EtcdCondition[],
+): Promise<boolean> {
+  const compare = conditions.map(({ key, ...only }) => conditionOf(key, only));
+  const success = writes.map(requestOf);
+  const failure: IRequestOp[] = writes.map(({ key }) => ({
+    request_range: { key: Buffer.from(key), limit: 1 },
+  }));
+  let attempts = 0;
+  const response = await calls.call(`transaction of ${writes.length} keys`, (etcd, options) => {
+    attempts += 1;
+    return etcd.kv.txn({ compare, success, failure }, options);
+  });
+  if (response.succeeded) return true;
+  // As with a put: an attempt that got no answer may have been carried out.
+  return (
+    attempts > 1 &&
+    writes.every((write, index) => {
+      const found = response.responses[index]?.response_range?.kvs[0];
+      return write.type === "delete"
+        ? found === undefined
+        : found !== undefined &&
+            found.value.toString() === write.value &&
+            found.lease === (write.leaseId ?? "0");
+    })
+  );
+}
+
+function requestOf(write: EtcdWrite): IRequestOp {
+  const key = Buffer.from(write.key);
+  if (write.type === "delete") return { request_delete_range: { key } };
+  return { request_put: { key, value: Buffer.from(write.value), lease: write.leaseId ?? "0" } };
 }
 
 function conditionOf(key: string, only: NonNullable<PutOptions["only"]>): ICompare {

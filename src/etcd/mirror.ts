@@ -1,6 +1,7 @@
 // Keeps somebody told of all keys below a prefix: a list, then every change, over any number of outages, losing nothing.
 import { setTimeout as delay } from "node:timers/promises";
 import { CompactedError, EtcdCallError } from "./client.ts";
+import { endingAtAbort } from "./ending-at-abort.ts";
 import type { EtcdClient, KeyValue, Revision, WatchEvent } from "./client.ts";
 
 const RETRY_MIN_MS = 500;
@@ -44,6 +45,10 @@ export async function mirrorPrefix(
   handlers: MirrorHandlers,
   signal: AbortSignal,
 ): Promise<void> {
+  await endingAtAbort(mirror(options, handlers, signal), signal, () => undefined);
+}
+
+async function mirror(options: MirrorOptions, handlers: MirrorHandlers, signal: AbortSignal): Promise<void> {
   let retryMs = RETRY_MIN_MS;
   const progress: Progress = { seen: 0n };
   while (!signal.aborted) {

@@ -1,13 +1,14 @@
 // The subnet manager over etcd: flannel's keys and values, one lease per node.
 import { EtcdCallError } from "../etcd/client.ts";
 import type { EtcdClient } from "../etcd/client.ts";
+import { endingAtAbort } from "../etcd/ending-at-abort.ts";
 import { InvalidValueError } from "../net/errors.ts";
 import { SILENT_LOGGER } from "../net/logger.ts";
 import type { Logger } from "../net/logger.ts";
 import { chooseSubnet } from "./allocator.ts";
 import { acquireLease } from "./etcd-acquire.ts";
 import type { AcquireContext } from "./etcd-acquire.ts";
-import { endingAtAbort, NO_LEASE, pause } from "./etcd-context.ts";
+import { NO_LEASE, pause } from "./etcd-context.ts";
 import type { HeldLease } from "./etcd-context.ts";
 import { EtcdHealth } from "./etcd-health.ts";
 import { formatLeaseKey } from "./etcd-lease-codec.ts";
@@ -88,8 +89,7 @@ export function createEtcdSubnetManager(
     watchLeases: (onEvent, signal) => {
       // An event that arrives after the abort is nobody's.
       const live = (event: LeaseEvent): void => void (signal.aborted || onEvent(event));
-      const watching = watchLeases({ ...context, ...grace, config: () => config }, live, signal);
-      return endingAtAbort(watching, signal, () => undefined);
+      return watchLeases({ ...context, ...grace, config: () => config }, live, signal);
     },
     keepLease: (lease, signal) =>
       endingAtAbort(keeperOf(requireIpv4(lease)).keep(signal), signal, () => undefined),

@@ -94,7 +94,7 @@ async function reflect(
       ...(options.timing && { timing: options.timing }),
     },
     {
-      onSnapshot: (entries) => void feed.snapshot(kind, entries),
+      onSnapshot: (entries) => feed.snapshot(kind, entries),
       onPut: (entry) => feed.put(kind, entry),
       onDelete: (entry) => {
         feed.remove(kind, entry.key);

@@ -43,12 +43,12 @@ export class ObjectFeed {
     this.#log = log;
   }
 
-  /** All there is of a kind. With `keepAbsent`, what is known and not among them stays. Returns the keys that stayed so. */
+  /** All there is of a kind, and of what is known the keys in `keep`, if they are not among it. */
   snapshot<Kind extends PolicyKind>(
     kind: Kind,
     entries: Iterable<FeedEntry<Kind>>,
-    { keepAbsent = false }: { readonly keepAbsent?: boolean } = {},
-  ): readonly string[] {
+    keep: ReadonlySet<string> = new Set(),
+  ): void {
     const before = this.#known[kind];
     const now = new Map<string, Known>();
     const listed = new Set<string>();
@@ -58,13 +58,11 @@ export class ObjectFeed {
       const known = this.#merge(kind, before.get(entry.key), entry);
       if (known !== undefined) now.set(entry.key, known);
     }
-    const kept = keepAbsent ? [...before.keys()].filter((key) => !listed.has(key)) : [];
-    for (const key of kept) now.set(key, before.get(key)!);
+    for (const [key, known] of before) if (keep.has(key) && !listed.has(key)) now.set(key, known);
     for (const key of this.#skipped[kind].keys()) if (!listed.has(key)) this.#skipped[kind].delete(key);
     before.clear();
     for (const [key, known] of now) before.set(key, known);
     this.#tell({ type: "snapshot", kind, objects: [...now.values()].map(({ object }) => object) });
-    return kept;
   }
 
   put<Kind extends PolicyKind>(kind: Kind, entry: FeedEntry<Kind>): void {
@@ -89,8 +87,8 @@ export class ObjectFeed {
     return this.#known[kind].entries().map(([key, { version }]) => [key, version] as const);
   }
 
-  has(kind: PolicyKind, key: string): boolean {
-    return this.#known[kind].has(key);
+  keys(kind: PolicyKind): Iterable<string> {
+    return this.#known[kind].keys();
   }
 
   skipped(): readonly SkippedObject[] {

@@ -88,6 +88,22 @@ export function createFakeEtcd(initial: Readonly<Record<string, string>> = {}): 
       write(key, value, leaseId);
       return true;
     },
+    async transact(writes, conditions = []) {
+      fake.calls.put += 1;
+      await enter();
+      const holds = conditions.every((condition) => {
+        const current = store.get(condition.key);
+        return "absent" in condition
+          ? current === undefined
+          : current?.modRevision === condition.unchangedSince;
+      });
+      if (!holds) return false;
+      for (const operation of writes) {
+        if (operation.type === "put") write(operation.key, operation.value, operation.leaseId ?? "0");
+        else erase(operation.key);
+      }
+      return true;
+    },
     async delete(key, unchangedSince) {
       fake.calls.delete += 1;
       await enter();
