@@ -40,6 +40,17 @@ export function connectEtcd(options: Options, { log }: StoreModules): Store {
     publicIps: () => Promise.resolve({}),
     markReady: () => undefined,
     notify: () => undefined,
+    openPolicy: async (nodeName) => {
+      const [{ createEtcdPolicySource }, { createEtcdPodRegistry }] = await Promise.all([
+        import("../policy/etcd-policy-source.ts"),
+        import("../policy/etcd-pod-registry.ts"),
+      ]);
+      const place = { client, prefix: options.etcdPrefix };
+      return {
+        source: createEtcdPolicySource(place, { log }),
+        registry: createEtcdPodRegistry({ ...place, nodeName }, { log }),
+      };
+    },
   };
 }
 

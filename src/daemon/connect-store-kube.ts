@@ -46,6 +46,10 @@ export async function connectKube(options: Options, { log, env, signal }: StoreM
     publicIps: (ending) => manager.publicIps(ending),
     markReady: () => manager.markReady(),
     notify,
+    openPolicy: async () => {
+      const { createKubePolicySource } = await import("../policy/kube-policy-source.ts");
+      return { source: createKubePolicySource({ client }, { log }) };
+    },
   };
 }
 

@@ -1,6 +1,8 @@
 // Where leases and configuration live: etcd, or the Kubernetes API with --kube-subnet-mgr. The rest of the daemon does not ask.
 import type { PublicIpWish, SubnetManager } from "../ipam/subnet-manager.ts";
 import type { Logger } from "../net/logger.ts";
+import type { PodRegistry } from "../policy/pod-registry.ts";
+import type { PolicySource } from "../policy/source.ts";
 import type { Options } from "./options.ts";
 
 /** Something that an operator should know of this node, beyond the log: on Kubernetes an Event. */
@@ -27,6 +29,14 @@ export interface Store {
   markReady(): void;
   /** Returns at once and never throws. */
   notify(notice: Notice): void;
+  /** What network policy needs of the store; loaded when it is asked for. */
+  openPolicy(nodeName: string): Promise<PolicyStore>;
+}
+
+export interface PolicyStore {
+  readonly source: PolicySource;
+  /** Where no kubelet tells the cluster of this node's pods. */
+  readonly registry?: PodRegistry;
 }
 
 export interface StoreModules {

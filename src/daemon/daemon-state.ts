@@ -6,6 +6,8 @@ import type { DataPath } from "../host/data-path.ts";
 import type { SubnetManager } from "../ipam/subnet-manager.ts";
 import { processesStarted } from "../kernel/exec.ts";
 import type { NodeAgent } from "./node-agent.ts";
+import { describePolicy } from "./policy-status.ts";
+import type { RunningPolicy } from "./policy/start-policy.ts";
 import type { PeerStatus, StatusReport } from "./status-report.ts";
 import { VERSION } from "./version.ts";
 
@@ -22,12 +24,25 @@ export class DaemonState {
   agent: NodeAgent | undefined;
   dataPath: DataPath | undefined;
   iptables: string | undefined;
+  /** --network-policy. */
+  wantsPolicy = false;
+  policy: RunningPolicy | undefined;
   readonly #startedAt = new Date();
 
   notReadyReason(): string | undefined {
-    if (this.agent) return this.agent.notReadyReason();
+    if (this.agent) return this.agent.notReadyReason() ?? this.#policyNotReadyReason();
     const problem = this.problem ?? this.manager?.health().problem;
     return problem === undefined ? this.waitingFor : `${this.waitingFor}: ${problem}`;
+  }
+
+  /** What a ready node cannot do at present. */
+  trouble(): string | undefined {
+    return this.manager?.health().problem ?? this.policy?.agent.problem();
+  }
+
+  #policyNotReadyReason(): string | undefined {
+    if (!this.wantsPolicy) return undefined;
+    return this.policy === undefined ? "network policy is starting" : this.policy.notReadyReason();
   }
 
   report(): StatusReport {
@@ -51,6 +66,7 @@ export class DaemonState {
       ...(agent && { uplink: describeUplink(agent) }),
       ...(agent && backend && { podMtu: backend.podMtu(agent.node.uplink) }),
       ...(this.iptables !== undefined && { iptables: this.iptables }),
+      ...(this.policy && { policy: describePolicy(this.policy) }),
       peers: agent ? describePeers(agent) : [],
       skippedLeases: health?.skipped ?? [],
       tables:

@@ -5,7 +5,7 @@ import { parseCidr } from "../net/cidr.ts";
 import type { Cidr } from "../net/cidr.ts";
 import { familyOf, parseIp } from "../net/ip.ts";
 import type { Family, Ip } from "../net/ip.ts";
-import { statusSocketPath } from "../host/status-socket-path.ts";
+import { instanceOf, statusSocketPath } from "../host/status-socket-path.ts";
 import { editDistance, environmentName, parseFlags } from "../net/go-flags.ts";
 import type { Environment, FlagValue } from "../net/go-flags.ts";
 import { readPolicyOptions } from "./options-policy.ts";
@@ -144,6 +144,11 @@ function describePositional(word: string, argv: readonly string[]): string {
 function buildOptions(given: ReadonlyMap<string, FlagValue>): Options {
   const read = readerOf(given);
   const subnetFile = read.nonEmpty("subnet-file");
+  const networkPolicy = read.boolean("network-policy");
+  if (networkPolicy && instanceOf(subnetFile) !== "")
+    throw new InvalidValueError(
+      `--network-policy is for one daemon of a host, the one whose --subnet-file is called subnet.env, not ${subnetFile}`,
+    );
   return {
     etcdEndpoints: readEndpoints(read.text("etcd-endpoints")),
     etcdPrefix: readEtcdPrefix(read.text("etcd-prefix")),
@@ -169,7 +174,7 @@ function buildOptions(given: ReadonlyMap<string, FlagValue>): Options {
     iptablesForwardRules: read.boolean("iptables-forward-rules"),
     iptablesResync: read.integer("iptables-resync", 1, MAX_PERIOD_SECONDS),
     ipBlackholeRoute: read.boolean("ip-blackhole-route"),
-    networkPolicy: read.boolean("network-policy"),
+    networkPolicy,
     policy: readPolicyOptions(read),
     subnetFile,
     cniConfFile: read.optional("cni-conf-file"),

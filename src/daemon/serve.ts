@@ -1,6 +1,6 @@
 // The running part of the daemon: connects sources, loop and agent, and ends them together.
 import type { Backend, LocalNode } from "../backends/backend.ts";
-import { familiesOf } from "../backends/peers.ts";
+import { familiesOf, subnetOf } from "../backends/peers.ts";
 import { createHostApplier } from "../host/apply.ts";
 import type { DataPath } from "../host/data-path.ts";
 import type { KernelTables } from "../host/kernel-table.ts";
@@ -11,16 +11,21 @@ import type { NetworkConfig } from "../ipam/network-config.ts";
 import type { PublicIpWish } from "../ipam/subnet-manager.ts";
 import { exec, spawnLines } from "../kernel/exec.ts";
 import { readHostFacts } from "../kernel/host-facts.ts";
+import type { IptablesVariant } from "../kernel/iptables/variant.ts";
 import type { KernelEvent } from "../kernel/monitor-codec.ts";
 import { startMonitor } from "../kernel/monitor.ts";
+import type { Cidr } from "../net/cidr.ts";
+import { FAMILIES } from "../net/ip.ts";
 import type { Logger } from "../net/logger.ts";
 import { createBoundedLoop } from "./bounded-loop.ts";
 import type { BoundedLoop } from "./bounded-loop.ts";
 import type { Store } from "./connect-store.ts";
 import type { DaemonState } from "./daemon-state.ts";
+import type { Metrics } from "./metrics.ts";
 import { NodeAgent } from "./node-agent.ts";
 import { NoticeBoard } from "./notice-board.ts";
 import type { Options } from "./options.ts";
+import type { RunningPolicy } from "./policy/start-policy.ts";
 import { publishNode } from "./publish-node.ts";
 import { createSdNotifier } from "./sd-notify.ts";
 import type { SdNotifier } from "./sd-notify.ts";
@@ -45,6 +50,8 @@ export interface Cluster {
 export interface Host {
   readonly ownership: Ownership;
   readonly tables: KernelTables;
+  /** Absent where there is none and none is needed. */
+  readonly iptables?: IptablesVariant;
   /** iptables knows --random-fully and the user wants it. */
   readonly randomFully: boolean;
   /** Of a backend whose packets pass through this program. */
@@ -66,18 +73,24 @@ export interface DaemonModules {
   readonly env: NodeJS.ProcessEnv;
 }
 
+export interface ServeModules extends DaemonModules {
+  readonly metrics: Metrics;
+}
+
 /** Runs until the signal, or throws what ended one of its parts; by then all parts have ended. */
 export async function serve(
   options: Options,
   parts: { readonly cluster: Cluster; readonly host: Host; readonly joined: Joined },
   state: DaemonState,
-  { log, signal, env }: DaemonModules,
+  { log, signal, env, metrics }: ServeModules,
 ): Promise<void> {
   const { manager } = parts.cluster.store;
   const notifier = createSdNotifier({ env, exec, log });
   // Ends with the signal, or with the first part that fails.
   const lifetime = new AbortController();
   const alive = AbortSignal.any([signal, lifetime.signal]);
+  const policy = await beginPolicy(options, parts, { log, metrics }, alive);
+  state.policy = policy;
   const agent: NodeAgent = createAgent(options, parts, { log, notifier, request: () => loop.request() });
   const notices = createNoticeBoard(parts.cluster, log);
   const loop: BoundedLoop = createBoundedLoop(
@@ -99,6 +112,7 @@ export async function serve(
 
   let settling: NodeJS.Timeout | undefined;
   const onEvent = (event: KernelEvent): void => {
+    policy?.onKernelEvent(event);
     if (!agent.onKernelEvent(event)) return;
     settling ??= setTimeout(() => {
       settling = undefined;
@@ -114,11 +128,15 @@ export async function serve(
     await Promise.all([
       manager.watchLeases((event) => agent.onLeaseEvent(event), alive),
       manager.keepLease(parts.joined.self, alive, {
-        onLease: (lease) => agent.onOwnLease(lease),
+        onLease: (lease) => {
+          agent.onOwnLease(lease);
+          policy?.setPodCidrs(subnetsOf(lease));
+        },
         onPublicIps: (wish) => agent.onWish(uplinkWish(options, parts.cluster.config, wish)),
       }),
       loop.stopped,
       monitor.ended,
+      policy?.stopped,
     ]);
   } finally {
     clearInterval(firewallResync);
@@ -128,6 +146,34 @@ export async function serve(
     parts.host.dataPath?.stop();
     await Promise.all([loop.stopped, monitor.ended, notifier.stopping()]);
   }
+}
+
+/** Undefined without --network-policy; then none of it is even loaded. */
+async function beginPolicy(
+  options: Options,
+  { cluster, host, joined }: { readonly cluster: Cluster; readonly host: Host; readonly joined: Joined },
+  modules: { readonly log: Logger; readonly metrics: Metrics },
+  signal: AbortSignal,
+): Promise<RunningPolicy | undefined> {
+  if (!options.networkPolicy || host.iptables === undefined) return undefined;
+  const { nodeName } = joined.self;
+  const [{ startPolicy }, { source, registry }] = await Promise.all([
+    import("./policy/start-policy.ts"),
+    cluster.store.openPolicy(nodeName),
+  ]);
+  const parts = {
+    nodeName,
+    source,
+    ...(registry && { registry }),
+    variant: host.iptables,
+    networks: familiesOf(cluster.config),
+    podCidrs: subnetsOf(joined.self),
+  };
+  return startPolicy(options, parts, modules, signal);
+}
+
+function subnetsOf(lease: Lease): readonly Cidr[] {
+  return FAMILIES.flatMap((family) => subnetOf(lease, family) ?? []);
 }
 
 function createNoticeBoard({ store, config, backend }: Cluster, log: Logger): NoticeBoard {

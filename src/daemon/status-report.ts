@@ -30,6 +30,33 @@ export interface PeerStatus {
   readonly problem?: string;
 }
 
+export interface PolicyStatus {
+  /** True if all that is wanted is in force and local traffic cannot go around it. */
+  readonly enforced: boolean;
+  /** What keeps it from that, or from following changes; each with its cure. */
+  readonly problems: readonly string[];
+  readonly source: { readonly connected: boolean; readonly problem?: string };
+  /** Known in the cluster. */
+  readonly pods: number;
+  readonly namespaces: number;
+  readonly policies: number;
+  /** Of this node: interfaces that CNI ADD has told of, those among them whose rules are not in force yet, isolated pods. */
+  readonly attachments: number;
+  readonly waiting: number;
+  readonly isolatedPods: number;
+  /** In force on this node. */
+  readonly rows: { readonly chainsAndJumps: number; readonly sets: number; readonly members: number };
+  readonly lastPass?: {
+    /** ISO 8601. */
+    readonly at: string;
+    readonly durationMs: number;
+    readonly failed: readonly { readonly key: string; readonly reason: string }[];
+  };
+  /** Chains, sets, members and bridge switches that something else had changed and that were put back. */
+  readonly repairsTotal: number;
+  readonly skipped: readonly { readonly key: string; readonly reason: string }[];
+}
+
 export interface StatusReport {
   readonly version: string;
   readonly pid: number;
@@ -55,6 +82,8 @@ export interface StatusReport {
   /** Bytes: FLANNEL_MTU. */
   readonly podMtu?: number;
   readonly iptables?: string;
+  /** Present with --network-policy. */
+  readonly policy?: PolicyStatus;
   readonly peers: readonly PeerStatus[];
   readonly skippedLeases: readonly { readonly key: string; readonly reason: string }[];
   readonly tables: readonly TableStatus[];

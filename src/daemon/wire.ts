@@ -20,7 +20,9 @@ import { connectStore } from "./connect-store.ts";
 import type { Store } from "./connect-store.ts";
 import { DaemonState } from "./daemon-state.ts";
 import { healthRoutes, statusRoutes } from "./health-router.ts";
+import type { Routes } from "./health-router.ts";
 import { startHealthServer } from "./health-server.ts";
+import { createMetrics, metricsRoutes } from "./metrics.ts";
 import type { Options } from "./options.ts";
 import { openDataPath } from "./open-data-path.ts";
 import { acquireRequest, uplinkWish } from "./start-node.ts";
@@ -41,14 +43,20 @@ export async function runDaemon(options: Options, modules: DaemonModules): Promi
   const state = new DaemonState();
   const health = healthRoutes(
     () => state.notReadyReason(),
-    () => state.manager?.health().problem,
+    () => state.trouble(),
   );
+  state.wantsPolicy = options.networkPolicy;
+  const metrics = createMetrics({ log });
   await startHealthServer(
-    { ip: options.healthzIp, port: options.healthzPort, routes: health },
+    { ip: options.healthzIp, port: options.healthzPort, routes: { ...health, ...metricsRoutes(metrics) } },
     { log },
     signal,
   );
-  const routes = { ...health, ...statusRoutes(() => state.report()) };
+  const routes = {
+    ...health,
+    ...statusRoutes(() => state.report()),
+    ...(options.networkPolicy && (await loadPolicyRoutes(state))),
+  };
   await startStatusSocket({ path: options.statusSocket, routes }, { log }, signal);
 
   const store = await connectStore(options, modules);
@@ -60,13 +68,30 @@ export async function runDaemon(options: Options, modules: DaemonModules): Promi
     state.dataPath = dataPath;
     const host = { ...(await prepareHost(options, cluster, state, log)), dataPath };
     const joined = await joinCluster(options, cluster, host, state, signal);
-    await serve(options, { cluster, host, joined }, state, modules);
+    await serve(options, { cluster, host, joined }, state, { ...modules, metrics });
   } catch (error) {
     // Whatever was waiting when the signal came ends with an error; that is no failure.
     if (!signal.aborted) throw error;
   } finally {
     await store.manager.close();
   }
+}
+
+/** Served from the first moment on: a pod that is added while the daemon starts waits. */
+async function loadPolicyRoutes(state: DaemonState): Promise<Routes> {
+  const { attachmentRoutes } = await import("./policy/attachment-routes.ts");
+  return attachmentRoutes(
+    () => state.policy,
+    () => state.notReadyReason(),
+  );
+}
+
+/** Switched off: whatever an earlier start has set up for policy would go on denying. */
+async function removeEarlierPolicy(options: Options, variant: IptablesVariant, log: Logger): Promise<void> {
+  // Policy is the host's: of several daemons the first one has it.
+  if (instanceOf(options.subnetFile) !== "") return;
+  const { removeEarlierPolicy: remove } = await import("./policy/remove-earlier.ts");
+  await remove({ variant, subnetFile: options.subnetFile }, { exec, log });
 }
 
 async function readCluster(
@@ -124,7 +149,7 @@ async function prepareHost(
     variant = await detectIptablesVariant({ families }, { exec });
   } catch (error) {
     // Nothing is wanted of iptables, so it need not be there; where it is, rules of an earlier start with other flags go.
-    const isWanted = options.ipMasq || options.iptablesForwardRules;
+    const isWanted = options.ipMasq || options.iptablesForwardRules || options.networkPolicy;
     if (isWanted || !(error instanceof IptablesMissingError)) throw error;
     return { ownership, tables: { ...net, firewall: createAbsentTable("firewall") }, randomFully: false };
   }
@@ -132,9 +157,11 @@ async function prepareHost(
   state.iptables = `${variant.mode} ${variant.version}`;
   const { chainPrefix } = ownership;
   const firewall = createFirewallTable({ variant, families, chainPrefix }, { exec });
+  if (!options.networkPolicy) await removeEarlierPolicy(options, variant, log);
   return {
     ownership,
     tables: { ...net, firewall },
+    iptables: variant,
     randomFully: variant.randomFully && !options.ipMasqFullyRandomDisable,
   };
 }

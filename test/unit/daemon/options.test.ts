@@ -195,6 +195,10 @@ describe("refuses", () => {
     [["--policy-pod-interface=a b"], '--policy-pod-interface: "a b" is no name of an interface'],
     [["--policy-pod-interface=+"], '--policy-pod-interface: "+" is no name of an interface'],
     [["--policy-log-group=65536"], "--policy-log-group: 65536 is out of range"],
+    [
+      ["--network-policy", "--subnet-file=/run/flannel/blue.env"],
+      "--network-policy is for one daemon of a host, the one whose --subnet-file is called subnet.env",
+    ],
     [["--policy-add-wait=0"], "--policy-add-wait: 0 is out of range; it must be 1 to 600"],
     [["--etcd-endpoints=,"], "--etcd-endpoints names no endpoint"],
     [["--etcd-endpoints=ftp://a:1"], '--etcd-endpoints: "ftp://a:1" is not an endpoint'],

@@ -1,0 +1,152 @@
+// Builds the policy engine from the options and what the daemon has, and connects its loop, its source and its timers.
+import { createPolicyApplier } from "../../host/policy-applier.ts";
+import { exec } from "../../kernel/exec.ts";
+import { createSetTable } from "../../kernel/ipset/set-table.ts";
+import { createFirewallTable } from "../../kernel/iptables/firewall-table.ts";
+import type { IptablesVariant } from "../../kernel/iptables/variant.ts";
+import type { KernelEvent } from "../../kernel/monitor-codec.ts";
+import type { Cidr } from "../../net/cidr.ts";
+import type { Family } from "../../net/ip.ts";
+import type { Logger } from "../../net/logger.ts";
+import { createPolicyGraph } from "../../policy/graph.ts";
+import { createInForceBook } from "../../policy/in-force-book.ts";
+import type { PodRegistry } from "../../policy/pod-registry.ts";
+import { DEFAULT_POLICY_SETTINGS } from "../../policy/settings.ts";
+import type { PolicySource } from "../../policy/source.ts";
+import { createBoundedLoop } from "../bounded-loop.ts";
+import type { BoundedLoop } from "../bounded-loop.ts";
+import type { Metrics } from "../metrics.ts";
+import type { Options } from "../options.ts";
+import { createAttachmentDesk } from "./attachment-desk.ts";
+import type { AttachmentService } from "./attachment-routes.ts";
+import { attachmentDirectory, createAttachmentStore } from "./attachment-store.ts";
+import { createBridgeSwitches } from "./bridge-switches.ts";
+import { chooseFamilies, chooseSettings } from "./choose-settings.ts";
+import { createDeniedCounts } from "./denied-counts.ts";
+import { createHostAddresses } from "./host-addresses.ts";
+import { PolicyAgent } from "./policy-agent.ts";
+import { registerPolicyMetrics } from "./policy-metrics.ts";
+import type { PolicyReadSource } from "./read-source.ts";
+
+/** A burst of events is a few passes; a single one hardly waits. */
+const MIN_PASS_INTERVAL_MS = 5;
+const RETRY_INTERVAL_MS = 200;
+const MAX_RETRY_INTERVAL_MS = 30_000;
+
+export interface PolicyParts {
+  readonly nodeName: string;
+  readonly source: PolicySource;
+  readonly registry?: PodRegistry;
+  readonly variant: IptablesVariant;
+  /** Families of the cluster's network. */
+  readonly networks: readonly Family[];
+  /** Subnets of our pods. */
+  readonly podCidrs: readonly Cidr[];
+}
+
+export interface RunningPolicy extends AttachmentService {
+  readonly read: PolicyReadSource;
+  readonly agent: PolicyAgent;
+  onKernelEvent(event: KernelEvent): void;
+  setPodCidrs(podCidrs: readonly Cidr[]): void;
+  /** Settles when the signal was given and all parts have ended. Never rejects. */
+  readonly stopped: Promise<void>;
+}
+
+/** Starts everything; returns before the first pass. */
+export async function startPolicy(
+  options: Options,
+  parts: PolicyParts,
+  { log, metrics }: { readonly log: Logger; readonly metrics: Metrics },
+  signal: AbortSignal,
+): Promise<RunningPolicy> {
+  const { nodeName, source, registry, variant } = parts;
+  const families = chooseFamilies(parts.networks, variant, log);
+  const { prefix } = DEFAULT_POLICY_SETTINGS;
+  const firewall = createFirewallTable({ variant, families, chainPrefix: prefix }, { exec });
+  const settings = await chooseSettings(options.policy, families, { firewall, log });
+  const graph = createPolicyGraph({ nodeName, settings });
+  const inForce = createInForceBook();
+  const denied = createDeniedCounts(settings, { exec });
+  let loop: BoundedLoop | undefined;
+  let agent: PolicyAgent;
+  const read: PolicyReadSource = {
+    settings, graph, book: inForce, firewall, denied, exec, state: () => agent.state(),
+  }; // prettier-ignore
+  const policyMetrics = registerPolicyMetrics(metrics, read);
+  agent = new PolicyAgent(nodeName, {
+    source,
+    graph,
+    inForce,
+    applier: createPolicyApplier({ sets: createSetTable({ prefix }, { exec }), firewall }),
+    switches: createBridgeSwitches({ families }, { exec }),
+    attachments: createAttachmentStore(attachmentDirectory(options.subnetFile), log),
+    ...(registry && { registry }),
+    metrics: policyMetrics,
+    log,
+    now: Date.now,
+    request: () => loop?.request(),
+  });
+  agent.ownNode.setPodCidrs(parts.podCidrs);
+  loop = startLoop(agent, options, log, signal);
+  const addresses = followAddresses(agent, log);
+  const resync = setInterval(() => agent.recheck(), options.iptablesResync * 1_000);
+  const stopped = Promise.all([
+    source.watch((event) => agent.onSourceEvent(event), signal),
+    registry?.run(signal),
+    loop.stopped,
+  ])
+    .finally(() => clearInterval(resync))
+    .then(() => undefined);
+  const desk = createAttachmentDesk({
+    agent, source, ...(registry && { registry }), metrics: policyMetrics, log, now: Date.now,
+  }); // prettier-ignore
+  return {
+    read,
+    agent,
+    desk,
+    notReadyReason: () => agent.notReadyReason(),
+    onKernelEvent: addresses.onKernelEvent,
+    setPodCidrs: (podCidrs) => agent.ownNode.setPodCidrs(podCidrs),
+    stopped,
+  };
+}
+
+function startLoop(agent: PolicyAgent, options: Options, log: Logger, signal: AbortSignal): BoundedLoop {
+  const loop = createBoundedLoop(
+    {
+      run: (pass) => agent.pass(pass),
+      minIntervalMs: MIN_PASS_INTERVAL_MS,
+      retryIntervalMs: RETRY_INTERVAL_MS,
+      maxRetryIntervalMs: MAX_RETRY_INTERVAL_MS,
+      maxIntervalMs: options.resync * 1_000,
+      onError: (error) => log.error({ err: error }, "a pass of network policy failed; trying again"),
+    },
+    signal,
+  );
+  // The switches of the bridge do not wait for a source.
+  loop.request();
+  return loop;
+}
+
+function followAddresses(
+  agent: PolicyAgent,
+  log: Logger,
+): { readonly onKernelEvent: (event: KernelEvent) => void } {
+  const addresses = createHostAddresses({ exec });
+  const readAll = (): void => {
+    addresses.read().then(
+      (all) => agent.ownNode.setAddresses(all),
+      (error: unknown) =>
+        log.warn({ err: error }, "cannot read the addresses of this node; trying again at the next change"),
+    );
+  };
+  readAll();
+  return {
+    onKernelEvent(event) {
+      if (event.kind === "everything") readAll();
+      const changed = addresses.onKernelEvent(event);
+      if (changed !== undefined) agent.ownNode.setAddresses(changed);
+    },
+  };
+}
