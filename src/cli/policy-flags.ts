@@ -7,6 +7,7 @@ export interface PolicyFlags {
   readonly output?: string;
   readonly "all-namespaces"?: true;
   readonly "ignore-not-found"?: true;
+  readonly port?: string;
 }
 
 export type PolicyFlagName = keyof PolicyFlags;
@@ -19,6 +20,7 @@ const FLAGS: Readonly<Record<PolicyFlagName, { readonly kind: FlagKind; readonly
   output: { kind: "text", short: "o" },
   "all-namespaces": { kind: "boolean", short: "A" },
   "ignore-not-found": { kind: "boolean" },
+  port: { kind: "text" },
 };
 
 export interface SplitFlags {

@@ -46,7 +46,26 @@ interface PolicyCommandSpec {
 }
 
 /** A new sub-command is a line here. */
-const POLICY_COMMANDS: Readonly<Record<string, PolicyCommandSpec>> = {};
+const POLICY_COMMANDS: Readonly<Record<string, PolicyCommandSpec>> = {
+  explain: {
+    usage: "explain FROM TO[:PORT[/PROTOCOL]] [-o json]   FROM, TO: NAMESPACE/POD, POD, IP, node/NAME",
+    flags: ["output"],
+    needs: "nothing",
+    load: async () => (await import("./policy-explain.ts")).runPolicyExplain,
+  },
+  matrix: {
+    usage: "matrix [-n NAMESPACE] [--port PORT[/PROTOCOL]] [-o json]",
+    flags: ["namespace", "port", "output"],
+    needs: "nothing",
+    load: async () => (await import("./policy-matrix.ts")).runPolicyMatrix,
+  },
+  status: {
+    usage: "status [-o json]   what is in force on this node",
+    flags: ["output"],
+    needs: "nothing",
+    load: async () => (await import("./policy-in-force.ts")).runPolicyInForce,
+  },
+};
 
 export function policyUsage(): string {
   const [first = "", ...rest] = Object.values(POLICY_COMMANDS).map(({ usage }) => usage);

@@ -22,15 +22,22 @@ import type { PolicyReadSource } from "./read-source.ts";
  *
  * Wrong questions are answered with 400, ends that do not exist with 404, and a daemon that does not know the whole cluster
  * yet with 503, each with `{"problem": "..."}`.
+ * @param readSource undefined while policy has not started
  */
-export function createPolicyReadRoutes(source: PolicyReadSource): Routes {
+export function createPolicyReadRoutes(readSource: () => PolicyReadSource | undefined): Routes {
   const route =
-    (answer: (request: RouteRequest) => Promise<unknown>): Route =>
+    (answer: (source: PolicyReadSource, request: RouteRequest) => Promise<unknown>): Route =>
     async (request) => {
+      const source = readSource();
+      if (source === undefined)
+        return problem(
+          503,
+          "network policy has not started yet; flanneld-ts status says what the daemon waits for",
+        );
       if (!source.graph.synced())
         return problem(503, "the daemon has not been told of the whole cluster yet; ask again in a moment");
       try {
-        return json(200, await answer(request));
+        return json(200, await answer(source, request));
       } catch (error) {
         if (error instanceof UnknownEndError) return problem(404, error.message);
         if (error instanceof InvalidValueError) return problem(400, error.message);
@@ -38,9 +45,9 @@ export function createPolicyReadRoutes(source: PolicyReadSource): Routes {
       }
     };
   return {
-    "/v1/policy": route(() => reportInForce(source)),
-    "/v1/policy/explain": route(({ query, signal }) => explain(readQuestion(query), source, signal)),
-    "/v1/policy/matrix": route(({ query, signal }) =>
+    "/v1/policy": route(reportInForce),
+    "/v1/policy/explain": route((source, { query, signal }) => explain(readQuestion(query), source, signal)),
+    "/v1/policy/matrix": route((source, { query, signal }) =>
       reportMatrix(readMatrixQuestion(query), source, signal),
     ),
   };

@@ -1,0 +1,73 @@
+// The text of `policy explain`, for a person. Pure.
+import { printable } from "../net/printable.ts";
+import type {
+  ExplainedDirection,
+  ExplainedPair,
+  ExplainReport,
+  KernelReport,
+  Reachability,
+} from "../policy/explain-report.ts";
+import type { Direction } from "../policy/snapshot.ts";
+
+const HEADLINES: Readonly<Record<Reachability, string>> = {
+  allowed: "ALLOWED",
+  denied: "DENIED",
+  partly: "PARTLY ALLOWED",
+};
+
+export function renderExplain(report: ExplainReport): string {
+  const { from, to, asked, verdict, pairs, notes, kernel, node } = report;
+  const lines = [
+    `${HEADLINES[verdict]}: ${from} to ${to}, ${asked}`,
+    ...groupPairs(pairs).flatMap(renderGroup),
+    ...(kernel ? ["", ...renderKernel(kernel, node)] : []),
+    ...(notes.length > 0 ? ["", ...notes.map((note) => `Note: ${note}`)] : []),
+  ];
+  return `${lines.map((line) => printable(line).trimEnd()).join("\n")}\n`;
+}
+
+/** Pairs about which the same is to be said. */
+function groupPairs(pairs: readonly ExplainedPair[]): readonly (readonly ExplainedPair[])[] {
+  const text = ({ verdict, open, egress, ingress }: ExplainedPair): string =>
+    JSON.stringify([verdict, open, egress.text, ingress.text]);
+  return [...Map.groupBy(pairs, text).values()];
+}
+
+function renderGroup(group: readonly ExplainedPair[]): readonly string[] {
+  const [first] = group;
+  if (first === undefined) return [];
+  const addresses = group.map(
+    ({ src, dst, service, verdict, open }) =>
+      `  ${src} -> ${dst}, ${service}: ${verdict}${open ? `: ${open.join("; ")}` : ""}`,
+  );
+  return [
+    "",
+    ...addresses,
+    ...(["egress", "ingress"] as const).map((direction) => renderDirection(direction, first[direction])),
+  ];
+}
+
+function renderDirection(direction: Direction, { verdict, text }: ExplainedDirection): string {
+  return `    ${direction.padEnd(7)} ${verdict === "accept" ? "ok" : "NO"}  ${text}`;
+}
+
+function renderKernel(kernel: KernelReport, node: string): readonly string[] {
+  const { state, facts, differences, cure, checked, denied } = kernel;
+  if (state === "not-asked")
+    return [`Kernel of ${node}: not asked; what decides is enforced on other nodes, so ask there`];
+  const counts = denied.map(
+    ({ pod, direction, packets }) => `  ${direction} of ${pod}: ${packets} packets denied so far`,
+  );
+  if (state === "agrees")
+    return [
+      `Kernel of ${node}: agrees; ${checked} chains, jumps and members are as they should be`,
+      ...facts.map((fact) => `  ${fact}`),
+      ...counts,
+    ];
+  return [
+    `THE KERNEL OF ${node} DISAGREES: what is above is not what happens to packets now`,
+    ...differences.map((difference) => `  ${difference}`),
+    ...(cure === undefined ? [] : [`  Cure: ${cure}`]),
+    ...counts,
+  ];
+}
