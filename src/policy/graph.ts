@@ -1,9 +1,16 @@
 // The cluster as the policy engine has been told of it, event by event, and what follows from it for this node.
-import { compilePolicy } from "./compile.ts";
+import { joinPlans } from "./compile.ts";
 import type { CompiledPolicy } from "./compile.ts";
+import type { FamilyPlan } from "./compile-family.ts";
+import { createBook, writeEvent } from "./graph/books.ts";
+import type { Book } from "./graph/books.ts";
+import { createClaims } from "./graph/claims.ts";
+import { keepUnchanged } from "./graph/keep-unchanged.ts";
+import { createMembers } from "./graph/members.ts";
+import { createSubjects } from "./graph/subjects.ts";
 import type { PolicySettings } from "./settings.ts";
 import { objectKey } from "./snapshot.ts";
-import type { PolicySnapshot } from "./snapshot.ts";
+import type { Pod, PolicySnapshot } from "./snapshot.ts";
 import { POLICY_KINDS } from "./source.ts";
 import type { PolicyEvent, PolicyKind, PolicyObjects } from "./source.ts";
 
@@ -13,6 +20,15 @@ export interface PolicyGraphOptions {
   readonly settings: PolicySettings;
 }
 
+/**
+ * Work follows what an event touches: a pod costs the sets that its addresses are in or come to, a policy the pods of this
+ * node that it selects, labels of a namespace the pods in it.
+ *
+ * Policies of a namespace that is gone stay until their own removal is told: kinds are watched apart, so that a namespace's
+ * end may be heard after the policies of its successor, and to drop those would open pods. Kubernetes deletes what is in a
+ * namespace before the namespace; other stores must do the same. A pod in a namespace that is not known matches no
+ * namespaceSelector.
+ */
 export interface PolicyGraph {
   /** Only memory changes. Repeated, reordered and needless events are normal. */
   apply(event: PolicyEvent): void;
@@ -27,46 +43,90 @@ export interface PolicyGraph {
   snapshot(): PolicySnapshot;
 }
 
-type Books = { readonly [Kind in PolicyKind]: Map<string, PolicyObjects[Kind]> };
+type Books = { readonly [Kind in PolicyKind]: Book<PolicyObjects[Kind]> };
 
 export function createPolicyGraph({ nodeName, settings }: PolicyGraphOptions): PolicyGraph {
-  const books: Books = { pods: new Map(), namespaces: new Map(), nodes: new Map(), policies: new Map() };
+  const books: Books = {
+    pods: createBook(),
+    namespaces: createBook(),
+    nodes: createBook(),
+    policies: createBook(),
+  };
   const seen = new Set<PolicyKind>();
-  let last: CompiledPolicy | undefined;
-  const snapshot = (): PolicySnapshot => ({
+  const claims = createClaims();
+  const subjects = createSubjects(settings, books.policies.objects);
+  const members = createMembers({
     nodeName,
-    nodes: [...books.nodes.values()],
-    namespaces: [...books.namespaces.values()],
-    pods: [...books.pods.values()],
-    policies: [...books.policies.values()],
+    namespaces: books.pods.namespaces,
+    podsIn: books.pods.objects,
+    labelsOf: (namespace) => books.namespaces.get(namespace)?.labels,
+    owned: claims.owned,
   });
+
+  const podChanged = (before: Pod | undefined, after: Pod | undefined): void => {
+    const touched = new Set<string>();
+    for (const change of claims.replace(before, after)) {
+      members.move(change);
+      for (const pod of [change.before, change.after])
+        if (pod?.nodeName === nodeName) touched.add(objectKey(pod));
+    }
+    for (const key of touched) {
+      const pod = books.pods.get(key);
+      const ips = pod?.nodeName === nodeName ? claims.owned(pod) : [];
+      subjects.pod(key, ips.length > 0 ? pod : undefined, ips);
+    }
+  };
+  const apply = (event: PolicyEvent): void => {
+    if (event.type === "snapshot") seen.add(event.kind);
+    switch (event.kind) {
+      case "pods":
+        return writeEvent(books.pods, event, { keyOf: objectKey, keep: keepPod, changed: podChanged });
+      case "policies":
+        return writeEvent(books.policies, event, { keyOf: objectKey, changed: subjects.policy });
+      case "namespaces":
+        return writeEvent(books.namespaces, event, {
+          keyOf: nameOf,
+          changed: (before, after) => members.relabel((before ?? after)?.name ?? "", before?.labels),
+        });
+      case "nodes":
+        return writeEvent(books.nodes, event, { keyOf: nameOf, changed: () => {} });
+    }
+  };
+
+  let plans: readonly FamilyPlan[] | undefined;
+  let last: CompiledPolicy | undefined;
+  const compiled = (): CompiledPolicy => {
+    const next = subjects.plans();
+    if (last === undefined || next !== plans) {
+      plans = next;
+      members.choose(new Map(plans.flatMap(({ specs }) => Array.from(specs))));
+      last = keepUnchanged(last, joinPlans(plans, members.rowOf));
+    } else {
+      const { specs } = last;
+      const sets = last.sets.map((row) => (specs.has(row.name) ? members.rowOf(row.name) : row));
+      if (sets.some((row, index) => row !== last?.sets[index])) last = { ...last, sets };
+    }
+    return last;
+  };
   return {
-    apply: (event) => {
-      applyEvent(books, event);
-      if (event.type === "snapshot") seen.add(event.kind);
-      last = undefined;
-    },
+    apply,
     synced: () => POLICY_KINDS.every((kind) => seen.has(kind)),
-    compiled: () => (last ??= compilePolicy(snapshot(), settings)),
-    snapshot,
+    compiled,
+    snapshot: () => ({
+      nodeName,
+      nodes: [...books.nodes.objects()],
+      namespaces: [...books.namespaces.objects()],
+      pods: [...books.pods.objects()],
+      policies: [...books.policies.objects()],
+    }),
   };
 }
 
-function applyEvent(books: Books, event: PolicyEvent): void {
-  const book = books[event.kind] as Map<string, PolicyObjects[PolicyKind]>;
-  switch (event.type) {
-    case "put":
-      book.set(keyOf(event.object), event.object);
-      return;
-    case "removed":
-      book.delete(event.key);
-      return;
-    case "snapshot":
-      book.clear();
-      for (const object of event.objects) book.set(keyOf(object), object);
-  }
+function nameOf({ name }: { readonly name: string }): string {
+  return name;
 }
 
-function keyOf(object: PolicyObjects[PolicyKind]): string {
-  return "namespace" in object ? objectKey(object) : object.name;
+/** What says the same is kept once. */
+function keepPod(pod: Pod): Pod {
+  return pod;
 }

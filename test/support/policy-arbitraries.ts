@@ -25,7 +25,7 @@ export const NODES: readonly ClusterNode[] = [1, 2].map((n) => ({
 }));
 
 const label = fc.constantFrom("a", "b");
-const labels = fc.record({ app: label, tier: label }, { requiredKeys: [] });
+export const labels = fc.record({ app: label, tier: label }, { requiredKeys: [] });
 const requirement: fc.Arbitrary<Requirement> = fc.oneof(
   fc.record({
     key: fc.constantFrom("app", "tier"),
@@ -54,7 +54,8 @@ const protocol = fc.constantFrom("TCP" as const, ...POLICY_PROTOCOLS);
 const portNumber = fc.constantFrom(80, 81, 443, 8080);
 const portName = fc.constantFrom("http", "dns");
 
-const pod: fc.Arbitrary<Pod> = fc
+/** Without a name and a uid. */
+export const pod: fc.Arbitrary<Pod> = fc
   .record({
     namespace: namespaceName,
     labels,
@@ -125,7 +126,7 @@ const rule: fc.Arbitrary<PolicyRule> = fc.record(
   { requiredKeys: [] },
 );
 const rules = fc.array(rule, { maxLength: 3 });
-const policy: fc.Arbitrary<Omit<Policy, "name">> = fc.record({
+export const policy: fc.Arbitrary<Omit<Policy, "name">> = fc.record({
   namespace: namespaceName,
   podSelector: fc.oneof(fc.constant([]), selector),
   types: fc.subarray([...DIRECTIONS], { minLength: 1 }),

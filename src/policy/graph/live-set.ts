@@ -1,0 +1,92 @@
+// One set of peers or ports whose members come and go; its row changes only when its members do.
+import type { IpsetRow } from "../../host/ipset-state.ts";
+import type { Family } from "../../net/ip.ts";
+import { compileSet } from "../compile-family.ts";
+import { resolveBlock } from "../resolve.ts";
+import type { SetSpec } from "../sets.ts";
+
+export interface LiveSet {
+  readonly name: string;
+  readonly spec: SetSpec;
+  readonly family: Family;
+  /** Says of one member whether pods want it there. What blocks hold stays in any case. */
+  readonly want: (member: string, isWanted: boolean) => void;
+  /** The same object as long as the members are the same. */
+  readonly row: () => IpsetRow;
+}
+
+/** `members`: what pods want of a new set, in any order, repeated or not. */
+export function createLiveSet(name: string, spec: SetSpec, members: string[]): LiveSet {
+  const fixed = fixedMembers(spec);
+  members.push(...fixed);
+  let row = compileSet(name, spec, sortUnique(members));
+  let changes = new Map<string, boolean>();
+  return {
+    name,
+    spec,
+    family: spec.family,
+    want: (member, isWanted) => void changes.set(member, isWanted || fixed.has(member)),
+    row: () => {
+      if (changes.size > 0) {
+        const next = changeMembers(row.members, changes);
+        if (next !== row.members) row = compileSet(name, spec, next);
+        changes = new Map();
+      }
+      return row;
+    },
+  };
+}
+
+function fixedMembers(spec: SetSpec): ReadonlySet<string> {
+  const peers = spec.kind === "peers" ? spec.peers : [];
+  return new Set(peers.flatMap((peer) => (peer.kind === "block" ? resolveBlock(peer) : [])));
+}
+
+/** Sorts in place. */
+function sortUnique(members: string[]): readonly string[] {
+  members.sort();
+  let kept = 0;
+  for (const member of members) {
+    if (kept === 0 || members[kept - 1] !== member) {
+      members[kept] = member;
+      kept += 1;
+    }
+  }
+  members.length = kept;
+  return members;
+}
+
+/** `members` itself if they stay as they are. */
+export function changeMembers(
+  members: readonly string[],
+  changes: ReadonlyMap<string, boolean>,
+): readonly string[] {
+  const places = Array.from(changes, ([member, isWanted]) => ({
+    member,
+    isWanted,
+    at: placeOf(members, member),
+  }))
+    .filter(({ member, isWanted, at }) => (members[at] === member) !== isWanted)
+    .sort((a, b) => (a.member < b.member ? -1 : 1));
+  if (places.length === 0) return members;
+  const next: string[] = [];
+  let from = 0;
+  for (const { member, isWanted, at } of places) {
+    for (; from < at; from += 1) next.push(members[from] ?? "");
+    if (isWanted) next.push(member);
+    else from += 1;
+  }
+  for (; from < members.length; from += 1) next.push(members[from] ?? "");
+  return next;
+}
+
+/** Where the member is, or would be. */
+function placeOf(members: readonly string[], member: string): number {
+  let [low, high] = [0, members.length];
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((members[middle] ?? "") < member) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}

@@ -1,0 +1,97 @@
+// The applier on a kernel in memory, with faults and kills: nothing opens that is always closed, and it ends as it should.
+import * as fc from "fast-check";
+import { expect, test } from "vitest";
+import { createPolicyApplier } from "../../../src/host/policy-applier.ts";
+import { compilePolicy } from "../../../src/policy/compile.ts";
+import type { Packet } from "../../../src/policy/packet.ts";
+import { DEFAULT_POLICY_SETTINGS } from "../../../src/policy/settings.ts";
+import type { PolicySnapshot } from "../../../src/policy/snapshot.ts";
+import { createFakePolicyKernel } from "../../support/fake-policy-kernel.ts";
+import type { FakePolicyKernel } from "../../support/fake-policy-kernel.ts";
+import { changes, scenarios } from "../../support/policy-arbitraries.ts";
+import { createInterpreter } from "../../support/policy-interpreter.ts";
+import type { HookPacket } from "../../support/policy-interpreter.ts";
+import { hopsOf } from "../../support/policy-path.ts";
+
+const RUNS = Number(process.env["POLICY_RUNS"] ?? 30);
+
+/** What happens at the nth step of the pass in the middle; a kill ends every later step, too. */
+interface Trouble {
+  readonly kind: "none" | "refuse" | "kill";
+  readonly step: number;
+}
+const trouble: fc.Arbitrary<Trouble> = fc.record({
+  kind: fc.constantFrom("none", "refuse", "kill", "kill"),
+  step: fc.nat(25),
+});
+
+test("three policies one after the other, with trouble in the second", async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      scenarios,
+      changes,
+      changes,
+      trouble,
+      async ({ snapshot, packets }, change, next, trouble) => {
+        const [second, third] = [change(snapshot), next(change(snapshot))];
+        for (const { name } of snapshot.nodes)
+          await checkWay(
+            [snapshot, second, third].map((one) => Object.assign({}, one, { nodeName: name })),
+            packets,
+            trouble,
+          );
+      },
+    ),
+    { numRuns: RUNS },
+  );
+});
+
+async function checkWay(
+  way: readonly PolicySnapshot[],
+  packets: readonly Packet[],
+  trouble: Trouble,
+): Promise<void> {
+  const [first, second, third] = way.map((snapshot) => compilePolicy(snapshot, DEFAULT_POLICY_SETTINGS));
+  if (!first || !second || !third || !way[0]) return;
+  const kernel = createFakePolicyKernel();
+  let applier = createPolicyApplier(kernel);
+  expect((await applier.apply(first)).failed).toEqual([]);
+
+  const nodeName = way[0].nodeName;
+  const hops = packets.flatMap((packet) =>
+    hopsOf(way[0] as PolicySnapshot, packet).flatMap(([node, hop]) => (node === nodeName ? hop : [])),
+  );
+  const ends = [first, second, third].map(createInterpreter);
+  const steady = new Map<HookPacket, "pass" | "drop">();
+  for (const hop of hops) {
+    const verdicts = new Set(ends.map((end) => end.run(hop).verdict));
+    const [verdict] = verdicts;
+    // What is refused may close more than wanted; it never opens.
+    if (verdicts.size === 1 && verdict && (verdict === "drop" || trouble.kind !== "refuse"))
+      steady.set(hop, verdict);
+  }
+  kernel.onState = (state) => {
+    const now = createInterpreter(state);
+    for (const [hop, verdict] of steady)
+      expect({ hop, verdict: now.run(hop).verdict }).toEqual({ hop, verdict });
+  };
+
+  troubleAt(kernel, trouble);
+  await applier.apply(second);
+  kernel.faultAt = () => undefined;
+  if (trouble.kind === "kill") applier = createPolicyApplier(kernel);
+  expect((await applier.apply(third)).failed).toEqual([]);
+  const byText = (rows: readonly unknown[]) => rows.map((row) => JSON.stringify(row)).toSorted();
+  expect(byText(kernel.state().firewall)).toEqual(byText(third.firewall));
+  const bare = kernel.state().sets.map(({ name, members }) => ({ name, members }));
+  expect(byText(bare)).toEqual(byText(third.sets.map(({ name, members }) => ({ name, members }))));
+}
+
+function troubleAt(kernel: FakePolicyKernel, { kind, step }: Trouble): void {
+  let count = 0;
+  kernel.faultAt = () => {
+    count += 1;
+    if (kind === "refuse" && count - 1 === step) return "refuse";
+    return kind === "kill" && count - 1 >= step ? "throw" : undefined;
+  };
+}

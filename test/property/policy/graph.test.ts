@@ -1,0 +1,72 @@
+// The law of the graph: whatever it was told in whatever order, it answers as if it had compiled the whole from scratch.
+import * as fc from "fast-check";
+import { expect, test } from "vitest";
+import { compilePolicy } from "../../../src/policy/compile.ts";
+import type { CompiledPolicy } from "../../../src/policy/compile.ts";
+import { createPolicyGraph } from "../../../src/policy/graph.ts";
+import { objectKey } from "../../../src/policy/snapshot.ts";
+import type { Pod, Policy, PolicySnapshot } from "../../../src/policy/snapshot.ts";
+import { settings } from "../../support/policy-arbitraries.ts";
+import { createEventModel, eventSteps } from "../../support/policy-events.ts";
+
+test("after any events compiled() is compilePolicy of all there is, and what is as it was is the same object", () => {
+  fc.assert(
+    fc.property(eventSteps, settings, (steps, settings) => {
+      const graph = createPolicyGraph({ nodeName: "n1", settings });
+      const model = createEventModel();
+      let last: CompiledPolicy | undefined;
+      for (const [index, { event, times, isAsked }] of steps.entries()) {
+        model.apply(event);
+        // Told again it comes as another object, as from a watch that began anew.
+        for (let time = 0; time < times; time += 1) graph.apply(time === 0 ? event : structuredClone(event));
+        if (!isAsked && index < steps.length - 1) continue;
+        const compiled = graph.compiled();
+        expect(compiled).toEqual(compilePolicy(model.snapshot("n1"), settings));
+        expect(Array.from(compiled.specs.keys())).toEqual(
+          compiled.sets.flatMap(({ name }) => (compiled.specs.has(name) ? name : [])),
+        );
+        if (last) expectKept(last, compiled);
+        expect(graph.compiled()).toBe(compiled);
+        last = compiled;
+      }
+      expect(sorted(graph.snapshot())).toEqual(sorted(model.snapshot("n1")));
+    }),
+    { numRuns: Number(process.env["PROPERTY_RUNS"] ?? 150) },
+  );
+});
+
+function expectKept(last: CompiledPolicy, next: CompiledPolicy): void {
+  if (isEqual(last.firewall, next.firewall)) expect(next.firewall).toBe(last.firewall);
+  const rules = new Map(last.firewall.map((row) => [JSON.stringify(row), row]));
+  for (const row of next.firewall) {
+    const before = rules.get(JSON.stringify(row));
+    if (before) expect(row).toBe(before);
+  }
+  const sets = new Map(last.sets.map((row) => [row.name, row]));
+  for (const row of next.sets) {
+    const before = sets.get(row.name);
+    if (before && isEqual(before, row)) expect(row).toBe(before);
+  }
+  if (isEqual(last.sets, next.sets)) expect(next.sets).toBe(last.sets);
+  const isSame = [last.firewall, last.sets, last.profiles].every((part, index) =>
+    isEqual(part, [next.firewall, next.sets, next.profiles][index]),
+  );
+  if (isSame && isEqual([...last.specs], [...next.specs])) expect(next).toBe(last);
+}
+
+function isEqual(a: unknown, b: unknown): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
+}
+
+function sorted({ nodeName, nodes, namespaces, pods, policies }: PolicySnapshot): unknown {
+  const byName = (a: { readonly name: string }, b: { readonly name: string }): number =>
+    a.name < b.name ? -1 : 1;
+  const byKey = (a: Pod | Policy, b: Pod | Policy): number => (objectKey(a) < objectKey(b) ? -1 : 1);
+  return [
+    nodeName,
+    nodes.toSorted(byName),
+    namespaces.toSorted(byName),
+    pods.toSorted(byKey),
+    policies.toSorted(byKey),
+  ];
+}
