@@ -1,6 +1,7 @@
 // The text of `status`, for a person. Pure: the time is passed in.
 import type { PeerStatus, StatusReport } from "../daemon/status-report.ts";
 import { printable } from "../net/printable.ts";
+import { describeProbes, PROBE_HEADS, probeCells, probeProblems } from "./probe-render.ts";
 
 /** @param nowMs milliseconds since the epoch, for "how long ago" */
 export function renderStatus(report: StatusReport, nowMs: number): string {
@@ -31,6 +32,9 @@ function renderFacts(report: StatusReport, nowMs: number): readonly string[] {
     ],
     ...(podMtu === undefined ? [] : [["Pod MTU", String(podMtu)] as const]),
     ["Store", `${store.kind}, ${store.connected ? "connected" : "NOT CONNECTED"}${suffix(store.problem)}`],
+    ...(report.probes === undefined
+      ? []
+      : [["Probes", describeProbes(report.probes, report.peers)] as const]),
     ...(report.iptables === undefined ? [] : [["Firewall", `iptables, ${report.iptables}`] as const]),
     [
       "Host rows",
@@ -70,24 +74,30 @@ function describeLease(
   return `${joined(lease.subnet, lease.subnet6)} for ${lease.publicIp}, ${end}`;
 }
 
-const PEER_HEADS = ["SUBNET", "NODE", "PUBLIC IP", "REACHED BY"] as const;
+const PEER_HEADS = ["SUBNET", "NODE", "PUBLIC IP", "REACHED BY", ...PROBE_HEADS] as const;
+/** Columns without the probes' own. */
+const COLUMNS_WITHOUT_PROBES = PEER_HEADS.length - PROBE_HEADS.length;
 
 function renderPeers(peers: readonly PeerStatus[]): readonly string[] {
   if (peers.length === 0) return ["", "Peers: none"];
   // In etcd a node has no name of its own.
   const hasNames = peers.some(({ nodeName, publicIp }) => nodeName !== publicIp);
-  const rows = peers.map((peer) =>
-    [joined(peer.subnet, peer.subnet6), peer.nodeName, peer.publicIp, peer.how].map(printable),
+  const rows = peers.map((peer) => [
+    ...[joined(peer.subnet, peer.subnet6), peer.nodeName, peer.publicIp, peer.how].map(printable),
+    ...probeCells(peer),
+  ]);
+  const hasProbes = peers.some(({ probes }) => probes !== undefined);
+  const columns = PEER_HEADS.map((_, i) => i).filter(
+    (i) => (hasNames || i !== 1) && (hasProbes || i < COLUMNS_WITHOUT_PROBES),
   );
-  const columns = PEER_HEADS.map((_, i) => i).filter((i) => hasNames || i !== 1);
   const widths = PEER_HEADS.map((head, i) =>
     rows.reduce((width, row) => Math.max(width, row[i]?.length ?? 0), head.length),
   );
   const format = (cells: readonly string[]): string =>
     `  ${columns.map((i) => (cells[i] ?? "").padEnd(widths[i] ?? 0)).join("  ")}`;
   const body = peers.flatMap((peer, i) => {
-    const line = format(rows[i] ?? []);
-    return peer.problem === undefined ? line : [line, `    ${peer.problem}`];
+    const problems = [...(peer.problem === undefined ? [] : [peer.problem]), ...probeProblems(peer)];
+    return [format(rows[i] ?? []), ...problems.map((problem) => `    ${problem}`)];
   });
   return ["", `Peers: ${peers.length} (${countByReach(peers)})`, format(PEER_HEADS), ...body];
 }

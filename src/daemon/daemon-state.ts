@@ -5,6 +5,7 @@ import type { NetworkConfig } from "../ipam/network-config.ts";
 import type { DataPath } from "../host/data-path.ts";
 import type { SubnetManager } from "../ipam/subnet-manager.ts";
 import { processesStarted } from "../kernel/exec.ts";
+import type { ProbeReport } from "../prober/report.ts";
 import type { NodeAgent } from "./node-agent.ts";
 import { describePolicy } from "./policy-status.ts";
 import type { RunningPolicy } from "./policy/start-policy.ts";
@@ -27,6 +28,8 @@ export class DaemonState {
   /** --network-policy. */
   wantsPolicy = false;
   policy: RunningPolicy | undefined;
+  /** With --probe-interval. */
+  prober: { report(): ProbeReport } | undefined;
   readonly #startedAt = new Date();
 
   notReadyReason(): string | undefined {
@@ -48,6 +51,7 @@ export class DaemonState {
   report(): StatusReport {
     const { agent, config, backend } = this;
     const health = this.manager?.health();
+    const probed = this.prober?.report();
     const notReadyReason = this.notReadyReason();
     const { recent, total } = agent?.repairs ?? { recent: [], total: 0 };
     return {
@@ -67,7 +71,8 @@ export class DaemonState {
       ...(agent && backend && { podMtu: backend.podMtu(agent.node.uplink) }),
       ...(this.iptables !== undefined && { iptables: this.iptables }),
       ...(this.policy && { policy: describePolicy(this.policy) }),
-      peers: agent ? describePeers(agent) : [],
+      peers: agent ? describePeers(agent, probed?.peers) : [],
+      ...(probed && { probes: probed.summary }),
       skippedLeases: health?.skipped ?? [],
       tables:
         agent?.lastPass?.report.tables.map(({ table, desired, failed }) => ({ table, desired, failed })) ??
@@ -114,16 +119,18 @@ function describeUplink({ node: { uplink } }: NodeAgent): NonNullable<StatusRepo
   return { name: uplink.name, mtu: uplink.mtu, addresses: Object.values(uplink.addresses) };
 }
 
-function describePeers(agent: NodeAgent): readonly PeerStatus[] {
+function describePeers(agent: NodeAgent, probed: ProbeReport["peers"] = new Map()): readonly PeerStatus[] {
   return agent.reach.flatMap(({ subnetKey, how, problem }) => {
     const lease = agent.leases.get(subnetKey);
     if (lease === undefined) return [];
+    const probes = probed.get(subnetKey);
     return {
       nodeName: lease.nodeName,
       ...describeSubnets(lease),
       backendType: lease.backendType,
       how,
       ...(problem !== undefined && { problem }),
+      ...(probes !== undefined && { probes }),
     };
   });
 }

@@ -248,6 +248,14 @@ const HEALTH_FLAGS: readonly FlagSpec[] = [
     valueName: "SECONDS",
     help: "how often the whole host is compared with what should be, besides after every change that is seen",
   },
+  {
+    kind: "integer",
+    name: "probe-interval",
+    group: HEALTH,
+    default: 0,
+    valueName: "SECONDS",
+    help: "how often each peer is pinged, below and through the overlay, small and with packets of full size, for round trip, loss and path MTU in status, metrics and log; 0 turns it off",
+  },
 ];
 
 const KUBERNETES_FLAGS: readonly FlagSpec[] = [

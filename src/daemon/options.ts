@@ -56,6 +56,8 @@ export interface Options {
   readonly statusSocket: string;
   /** Seconds. */
   readonly resync: number;
+  /** Seconds; 0: off. */
+  readonly probeInterval: number;
   readonly kubeSubnetMgr: boolean;
   readonly kubeApiUrl: string | undefined;
   readonly kubeconfigFile: string | undefined;
@@ -183,6 +185,7 @@ function buildOptions(given: ReadonlyMap<string, FlagValue>): Options {
     healthzPort: read.integer("healthz-port", 0, 65_535),
     statusSocket: read.optional("status-socket") ?? statusSocketPath(subnetFile),
     resync: read.integer("resync", 1, MAX_PERIOD_SECONDS),
+    probeInterval: read.integer("probe-interval", 0, MAX_PERIOD_SECONDS),
     kubeSubnetMgr: read.boolean("kube-subnet-mgr"),
     kubeApiUrl: read.optional("kube-api-url"),
     kubeconfigFile: read.optional("kubeconfig-file"),

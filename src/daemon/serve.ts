@@ -30,6 +30,7 @@ import { publishNode } from "./publish-node.ts";
 import { createSdNotifier } from "./sd-notify.ts";
 import type { SdNotifier } from "./sd-notify.ts";
 import { uplinkWish } from "./start-node.ts";
+import { runProber } from "./start-prober.ts";
 
 /** At least this long between two passes: a burst of events is one pass. */
 const MIN_PASS_INTERVAL_MS = 100;
@@ -124,6 +125,8 @@ export async function serve(
   const firewallResync = setInterval(() => agent.recheck(["firewall"]), options.iptablesResync * 1_000);
   notices.lookAtHost();
   const hostChecks = setInterval(() => notices.lookAtHost(), HOST_CHECK_INTERVAL_MS);
+  const probe = { interval: options.probeInterval, agent, backend: parts.cluster.backend };
+  const probing = runProber(probe, { log, metrics, onStart: (prober) => (state.prober = prober) }, alive);
   try {
     await Promise.all([
       manager.watchLeases((event) => agent.onLeaseEvent(event), alive),
@@ -137,6 +140,7 @@ export async function serve(
       loop.stopped,
       monitor.ended,
       policy?.stopped,
+      probing,
     ]);
   } finally {
     clearInterval(firewallResync);
@@ -144,7 +148,7 @@ export async function serve(
     lifetime.abort();
     clearTimeout(settling);
     parts.host.dataPath?.stop();
-    await Promise.all([loop.stopped, monitor.ended, notifier.stopping()]);
+    await Promise.all([loop.stopped, monitor.ended, policy?.stopped, probing, notifier.stopping()]);
   }
 }
 

@@ -1,5 +1,6 @@
 // What `status` shows: the shape that the daemon serves on its local socket and the command renders.
 import type { PeerReach } from "../backends/backend.ts";
+import type { PathReport, ProbeSummary } from "../prober/report.ts";
 
 /** One kernel table after the last pass that touched it. */
 export interface TableStatus {
@@ -28,6 +29,8 @@ export interface PeerStatus {
   readonly backendType: string;
   readonly how: PeerReach["how"];
   readonly problem?: string;
+  /** With --probe-interval. */
+  readonly probes?: readonly PathReport[];
 }
 
 export interface PolicyStatus {
@@ -85,6 +88,8 @@ export interface StatusReport {
   /** Present with --network-policy. */
   readonly policy?: PolicyStatus;
   readonly peers: readonly PeerStatus[];
+  /** With --probe-interval. */
+  readonly probes?: ProbeSummary;
   readonly skippedLeases: readonly { readonly key: string; readonly reason: string }[];
   readonly tables: readonly TableStatus[];
   readonly lastPass?: {

@@ -107,15 +107,15 @@ export class Prober {
       else reports.push(reportPath(state));
     }
     const leastInterval = this.#states.size / this.#transport.maxPerSecond;
-    return {
+    const summary = {
       transport: this.#transport.name,
       intervalSeconds: intervalMs / 1000,
       actualIntervalSeconds: Math.max(intervalMs / 1000, leastInterval),
       ...(note !== undefined && { note }),
       sent: this.#sent,
       answered: this.#answered,
-      peers,
     };
+    return { summary, peers };
   }
 
   #refresh(now: number): void {

@@ -23,7 +23,7 @@ export interface PathReport {
   readonly problem?: string;
 }
 
-export interface ProbeReport {
+export interface ProbeSummary {
   readonly transport: ProbeTransport["name"];
   /** Seconds between two echoes on a path, as wished. */
   readonly intervalSeconds: number;
@@ -33,6 +33,10 @@ export interface ProbeReport {
   readonly note?: string;
   readonly sent: number;
   readonly answered: number;
+}
+
+export interface ProbeReport {
+  readonly summary: ProbeSummary;
   /** By `subnetKey`. */
   readonly peers: ReadonlyMap<string, readonly PathReport[]>;
 }

@@ -122,11 +122,67 @@ const ON_KUBERNETES: StatusReport = {
   ],
 };
 
+const PROBED: StatusReport = {
+  ...READY,
+  probes: {
+    transport: "raw-socket",
+    intervalSeconds: 5,
+    actualIntervalSeconds: 20,
+    sent: 1000,
+    answered: 990,
+  },
+  peers: [
+    {
+      ...READY.peers[0]!,
+      probes: [
+        probe("underlay", { rttMs: 0.412, fullBytes: 1500, passesBytes: 1500 }),
+        probe("overlay", {
+          rttMs: 0.533,
+          fullBytes: 1450,
+          passesBytes: 1350,
+          condition: "black hole",
+          problem:
+            "overlay: black hole: packets of more than 1350 bytes to 10.244.2.0 vanish, though 1450 should pass",
+        }),
+      ],
+    },
+    {
+      ...READY.peers[1]!,
+      probes: [
+        probe("underlay", {
+          rttMs: 12.345,
+          fullBytes: 1500,
+          loss: 0.25,
+          condition: "lossy",
+          problem: "underlay: 25% of the last 20 packets were lost",
+        }),
+        probe("underlay", { rttMs: 1, fullBytes: 1500, family: 6 }),
+        probe("overlay", {
+          condition: "no answer",
+          fullBytes: 1450,
+          loss: 1,
+          problem: "overlay: no answer from 10.244.30.0 to ICMP echo: let UDP port 8472 through",
+        }),
+      ],
+    },
+  ],
+};
+
+type PathStatus = NonNullable<StatusReport["peers"][number]["probes"]>[number];
+
+function probe(
+  via: PathStatus["via"],
+  rest: Partial<PathStatus> & Pick<PathStatus, "fullBytes">,
+): PathStatus {
+  return { via, family: 4, address: "192.0.2.12", condition: "ok", loss: 0, echoes: 20, ...rest };
+}
+
 describe("status", () => {
   it.each([
     ["ready", READY],
     ["on-kubernetes", ON_KUBERNETES],
     ["troubled", TROUBLED],
+    ["probed", PROBED],
     ["starting", STARTING],
   ])("of a node that is %s", async (name, report) => {
     await expect(renderStatus(report, NOW)).toMatchFileSnapshot(`status-${name}.txt`);

@@ -5,7 +5,7 @@ import { buildRawSocket } from "../../scripts/build-raw-socket.ts";
 import { spawnLines } from "../../src/kernel/exec.ts";
 import { familyOf, parseIp } from "../../src/net/ip.ts";
 import type { ProbePath } from "../../src/prober/probe.ts";
-import type { PathReport, ProbeReport } from "../../src/prober/report.ts";
+import type { PathReport, ProbeSummary } from "../../src/prober/report.ts";
 import { createNamespace } from "../support/netns.ts";
 import type { TestNamespace } from "../support/netns.ts";
 import type { InsideOptions } from "../support/prober-inside.ts";
@@ -111,7 +111,7 @@ function pathTo(address: string, fullBytes = 1500): ProbePath {
   };
 }
 
-type Told = Omit<ProbeReport, "peers"> & { readonly peers: readonly PathReport[] };
+type Told = ProbeSummary & { readonly peers: readonly PathReport[] };
 
 interface Running {
   readonly report: () => Told | undefined;

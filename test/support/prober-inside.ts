@@ -28,8 +28,8 @@ const prober = new Prober(
 const stop = new AbortController();
 process.once("SIGTERM", () => stop.abort());
 const reports = setInterval(() => {
-  const { peers, ...rest } = prober.report();
-  print({ report: { ...rest, peers: [...peers.values()].flat() } });
+  const { peers, summary } = prober.report();
+  print({ report: { ...summary, peers: [...peers.values()].flat() } });
 }, REPORT_MS);
 await prober.run(stop.signal);
 clearInterval(reports);
