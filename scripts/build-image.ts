@@ -10,6 +10,7 @@ import { packArchive } from "./build-image-archive.ts";
 import { ARCHITECTURES, CNI_EXECUTABLE, LAYERS } from "./build-image-plan.ts";
 import type { ImageArchitecture } from "./build-image-plan.ts";
 import { buildRootfs } from "./build-image-rootfs.ts";
+import { replaceRawSocket } from "./build-raw-socket.ts";
 
 process.chdir(path.resolve(import.meta.dirname, ".."));
 const CACHE = ".cache/image";
@@ -34,6 +35,10 @@ async function main(): Promise<void> {
 
   const folder = values.rootfs ?? `dist/image/${architecture}`;
   const layers = buildRootfs({ architecture, cache: CACHE, output: folder, cniExecutable });
+  if (architecture !== own) {
+    const missing = replaceRawSocket(architecture, `${layers.product}/opt/flanneld-ts/flanneld-chunks`);
+    if (missing !== undefined) say(`without --probe-interval, which needs raw ICMP sockets: ${missing}`);
+  }
   if (values.rootfs !== undefined)
     return say(`${folder}/{${LAYERS.join(",")}}: the layers for ${architecture}`);
 

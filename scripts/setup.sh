@@ -43,7 +43,7 @@ fi
 # command=Debian package that brings it. The product needs iproute2, iptables and containernetworking-plugins.
 needs=()
 [ "$tier" = build ] || needs+=(ip=iproute2 iptables=iptables ipset=ipset etcd=etcd-server etcdctl=etcd-client
-  /usr/lib/cni/bridge=containernetworking-plugins ping=iputils-ping nsenter=util-linux mount=mount sysctl=procps)
+  /usr/lib/cni/bridge=containernetworking-plugins c++=g++ ping=iputils-ping nsenter=util-linux mount=mount sysctl=procps)
 [ "$tier" = test ] && needs+=(nft=nftables tcpdump=tcpdump iperf3=iperf3 conntrack=conntrack containerd=containerd
   runc=runc busybox=busybox-static openssl=openssl python3=python3-minimal systemd-notify=systemd)
 missing=()
@@ -90,6 +90,8 @@ outputs=(dist/flanneld.mjs dist/flannel dist/udp.node)
 for output in "${outputs[@]}"; do
   [ -e "$output" ] || rm -f "$built"
 done
+# Nor has a build without a compiler all it should have.
+compgen -G 'dist/flanneld-chunks/raw-*.node' >/dev/null || rm -f "$built"
 if [ ! -e "$built" ] || [ -n "$(find src cni-plugin native/udp scripts package.json package-lock.json -newer "$built" -print -quit)" ]; then
   mkdir -p dist
   # The stamp is older than any source that changes while the build runs.
