@@ -1,5 +1,6 @@
 // Writes Kubernetes Events about our node: what `kubectl describe node` shows of our troubles. Never in anybody's way.
 import { randomBytes } from "node:crypto";
+import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "../net/logger.ts";
 import type { KubeClient } from "./api-client.ts";
 import { KubeApiError } from "./errors.ts";
@@ -17,6 +18,8 @@ const BURST = 10;
 const REFILL_MS = 30_000;
 const MAX_QUEUED = 20;
 const MAX_REMEMBERED = 200;
+/** While the API is away events wait, as many as are queued, and are tried again after this long. */
+const RETRY_MS = 15_000;
 /** After a refusal (RBAC) nothing is tried for this long. */
 const REFUSED_PAUSE_MS = 60 * 60_000;
 
@@ -43,6 +46,8 @@ interface EventWriterModules {
   readonly client: KubeClient;
   readonly log: Logger;
   readonly now?: () => number;
+  /** Milliseconds between attempts while the API is away. */
+  readonly retryMs?: number;
 }
 
 /** An event that was written lately. */
@@ -69,6 +74,7 @@ class ApiEventWriter implements EventWriter {
   readonly #log: Logger;
   readonly #now: () => number;
   readonly #signal: AbortSignal;
+  readonly #retryMs: number;
   readonly #written = new Map<string, Written>();
   readonly #queue: NodeEvent[] = [];
   #working: Promise<void> = Promise.resolve();
@@ -83,6 +89,7 @@ class ApiEventWriter implements EventWriter {
     this.#log = modules.log;
     this.#now = modules.now ?? Date.now;
     this.#signal = signal;
+    this.#retryMs = modules.retryMs ?? RETRY_MS;
     this.#refilledAt = this.#now();
   }
 
@@ -120,26 +127,37 @@ class ApiEventWriter implements EventWriter {
   async #work(): Promise<void> {
     this.#busy = true;
     try {
-      for (let event = this.#queue.shift(); event !== undefined; event = this.#queue.shift()) {
+      for (let event = this.#queue[0]; event !== undefined; event = this.#queue[0]) {
         if (this.#signal.aborted) return;
-        await this.#send(event);
+        if (await this.#trySending(event)) this.#queue.shift();
+        else await delay(this.#retryMs, undefined, { signal: this.#signal, ref: false });
       }
-    } catch (error) {
-      this.#onFailure(error);
+    } catch {
+      // The abort.
     } finally {
       this.#busy = false;
     }
   }
 
-  /** An event is a hint: what cannot be written now is dropped, the log has it. */
-  #onFailure(error: unknown): void {
+  /** Returns false to be called again: trouble is most likely while the API is away, and must be seen when it is back. */
+  async #trySending(event: NodeEvent): Promise<boolean> {
+    try {
+      await this.#send(event);
+      return true;
+    } catch (error) {
+      const failure = error instanceof KubeApiError ? error : undefined;
+      if (failure?.status === 401 || failure?.status === 403) {
+        this.#pause(error);
+        return true;
+      }
+      this.#log.debug({ err: error }, "cannot write an Event now");
+      return !failure?.retryable;
+    }
+  }
+
+  #pause(error: unknown): void {
     this.#queue.length = 0;
     if (this.#signal.aborted) return;
-    const refused = error instanceof KubeApiError && (error.status === 403 || error.status === 401);
-    if (!refused) {
-      this.#log.debug({ err: error }, "cannot write an Event now");
-      return;
-    }
     this.#pausedUntil = this.#now() + REFUSED_PAUSE_MS;
     this.#log.warn(
       {

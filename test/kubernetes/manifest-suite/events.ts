@@ -82,13 +82,18 @@ export function describeEvents(suiteOf: SuiteOf): void {
     test("pods whose MTU is larger than what the network carries now", async () => {
       const { cluster } = suiteOf();
       const { exec } = cluster.node("n2");
-      await exec("ip", ["link", "set", "eth0", "mtu", "1400"]);
+      // The API server's end of the wire too, or its answers would not fit any more.
+      const setMtu = async (mtu: string): Promise<void> => {
+        await cluster.controlPlane.machine.exec("ip", ["link", "set", "br1", "mtu", mtu]);
+        await exec("ip", ["link", "set", "eth0", "mtu", mtu]);
+      };
+      await setMtu("1400");
       try {
         const message = await waitForEvent(cluster, "n2", "MTUMismatch");
         expect(message).toMatch(/: 1450\) than the network has now \(1350\).*delete these pods/);
         expect(await waitForEvent(cluster, "n2", "MTUChanged")).toContain("from 1500 to 1400");
       } finally {
-        await exec("ip", ["link", "set", "eth0", "mtu", "1500"]);
+        await setMtu("1500");
       }
       const mtu = async (): Promise<string> =>
         (await exec("cat", ["/sys/class/net/flannel.1/mtu"])).stdout.trim();

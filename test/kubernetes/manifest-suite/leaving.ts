@@ -44,9 +44,8 @@ export async function describeLeaving(suiteOf: SuiteOf): Promise<void> {
       for (const node of nodes) expect(await tracesOf(node)).toContain("flannel.1");
       await cluster.kubectl("apply", "-f", deployFile("cleanup.yml"));
       await waitForRollout(cluster, CLEANUP);
-      const said = await cluster.kubectl(
-        ...["-n", CLEANUP.namespace, "logs", "-l", "app=flannel-cleanup", "-c", "cleanup"],
-      );
+      const logs = ["logs", "-l", "app=flannel-cleanup", "-c", "cleanup"] as const;
+      const said = await cluster.kubectl("-n", CLEANUP.namespace, ...logs);
       expect(said.match(/removed 1 devices/g)).toHaveLength(nodes.length);
       await cluster.kubectl("delete", "-f", deployFile("cleanup.yml"), "--wait=false");
       for (const node of nodes) expect(await tracesOf(node), node.name).toEqual([]);
@@ -78,7 +77,9 @@ export async function describeLeaving(suiteOf: SuiteOf): Promise<void> {
         expect(message).toMatch(
           /"10\.99\.0\.0\/16".*"10\.244\.\d+\.0\/24" PodCIDR of the "n1" node: make Network/,
         );
-        expect(await cluster.readyNodes()).toEqual([]);
+        const daemonSet = ["-n", "kube-flannel", "daemonset", "kube-flannel-ds"] as const;
+        const { status } = await cluster.get<{ status: { numberReady: number } }>(...daemonSet);
+        expect(status.numberReady).toBe(0);
       });
 
       test("with the right network and host-gw the old pods talk again; a missing CNI plugin is told", async () => {

@@ -6,6 +6,7 @@ import { startFakeKube } from "../../support/fake-kube/fake-kube.ts";
 import type { FakeKube } from "../../support/fake-kube/fake-kube.ts";
 import { clientOf } from "../../support/kube-mirror.ts";
 import { memoryLogger } from "../../support/memory-logger.ts";
+import { waitFor } from "../../support/wait.ts";
 
 let fake: FakeKube;
 let writer: EventWriter;
@@ -17,7 +18,7 @@ beforeEach(async () => {
   log = memoryLogger();
   writer = createEventWriter(
     { nodeName: "n1" },
-    { client: clientOf(fake), log, now: () => nowMs },
+    { client: clientOf(fake), log, now: () => nowMs, retryMs: 10 },
     stop.signal,
   );
 });
@@ -80,11 +81,18 @@ test("no permission is one warning with the rule that is missing, and no more re
   expect(fake.requests).toHaveLength(1);
 });
 
-test("an API that is away costs nothing but the event", async () => {
+test("an API that is away costs nothing, not even the event", async () => {
   await fake.faults.down();
-  await write("A");
+  for (const reason of ["A", "B"]) writer.write(event(reason));
+  await waitFor("an attempt", () => log.lines.length > 0);
   expect(log.lines.filter(({ level }) => level !== "debug")).toEqual([]);
   await fake.faults.up();
-  await write("B");
+  await write("C");
+  expect(counts().toSorted()).toEqual(["A 1", "B 1", "C 1"]);
+});
+
+test("an event that the API does not want is dropped, and the next one is written", async () => {
+  fake.faults.answer({ verb: "create", resource: "events", status: 422, times: 1 });
+  await write("A", "B");
   expect(counts()).toEqual(["B 1"]);
 });
