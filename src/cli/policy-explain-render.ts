@@ -29,7 +29,7 @@ export function renderExplain(report: ExplainReport): string {
 /** Pairs about which the same is to be said. */
 function groupPairs(pairs: readonly ExplainedPair[]): readonly (readonly ExplainedPair[])[] {
   const text = ({ verdict, open, egress, ingress }: ExplainedPair): string =>
-    JSON.stringify([verdict, open, egress.text, ingress.text]);
+    JSON.stringify([verdict, open, egress.text, egress.nearest, ingress.text, ingress.nearest]);
   return [...Map.groupBy(pairs, text).values()];
 }
 
@@ -38,17 +38,25 @@ function renderGroup(group: readonly ExplainedPair[]): readonly string[] {
   if (first === undefined) return [];
   const addresses = group.map(
     ({ src, dst, service, verdict, open }) =>
-      `  ${src} -> ${dst}, ${service}: ${verdict}${open ? `: ${open.join("; ")}` : ""}`,
+      `  ${src} -> ${dst}, ${service}: ${open ? `only ${open.join("; ")}` : verdict}`,
   );
   return [
     "",
     ...addresses,
-    ...(["egress", "ingress"] as const).map((direction) => renderDirection(direction, first[direction])),
+    ...renderDirection("egress", first.egress, first.verdict),
+    ...renderDirection("ingress", first.ingress, first.verdict),
   ];
 }
 
-function renderDirection(direction: Direction, { verdict, text }: ExplainedDirection): string {
-  return `    ${direction.padEnd(7)} ${verdict === "accept" ? "ok" : "NO"}  ${text}`;
+/** What is allowed in part, each direction allows in part. */
+function renderDirection(
+  direction: Direction,
+  { verdict, text, nearest }: ExplainedDirection,
+  whole: Reachability,
+): readonly string[] {
+  const mark = verdict === "accept" ? "ok" : whole === "partly" ? "PART" : "NO";
+  const line = `    ${direction.padEnd(7)} ${mark.padEnd(4)}  ${text}`;
+  return nearest === undefined ? [line] : [line, `${" ".repeat(18)}nearest rule: ${nearest}`];
 }
 
 function renderKernel(kernel: KernelReport, node: string): readonly string[] {

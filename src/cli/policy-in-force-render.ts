@@ -76,14 +76,14 @@ function renderPolicies({ policies, elsewhere }: InForceReport, nowMs: number): 
   const rows = policies.map((policy) => [
     policy.policy,
     policy.generation === undefined ? "-" : String(policy.generation),
-    policy.since === undefined ? "NOT YET" : `${formatDuration(nowMs - Date.parse(policy.since))} ago`,
+    policy.since === undefined ? "NOT YET" : formatDuration(nowMs - Date.parse(policy.since)),
     describeRules(policy),
     describePods(policy.pods),
   ]);
   return [
     "",
     `Policies that select pods of this node: ${policies.length}${others}`,
-    ...renderTable([["POLICY", "GENERATION", "IN FORCE SINCE", "RULES", "PODS"], ...rows]),
+    ...renderTable([["POLICY", "GENERATION", "IN FORCE FOR", "RULES", "PODS"], ...rows]),
   ];
 }
 

@@ -45,8 +45,10 @@ export interface ExplainedDirection {
   readonly isolatedBy: readonly string[];
   /** The rule that accepts, or came closest to: `namespace/name ingress[0]`. */
   readonly rule?: string;
-  /** The reason in words, without the addresses of the pair where that is possible, so that pairs can be told together. */
+  /** The reason in words. */
   readonly text: string;
+  /** Of what is denied: the rule that came closest and why it does not accept, in words. */
+  readonly nearest?: string;
 }
 
 /** Whether the kernel of this node holds what the verdict follows from. */

@@ -30,9 +30,9 @@ export function formatRule({ policy, rule }: RuleReference, direction: Direction
   return `${policy} ${direction}[${rule}]`;
 }
 
+/** Why a direction accepts or denies; names and not addresses where there are names, so that pairs can be told together. */
 export function describeDirection(verdict: DirectionVerdict, input: WordsInput): string {
   const { direction, reason, pod = "" } = verdict;
-  const other = direction === "egress" ? input.packet.dst : input.packet.src;
   const own = direction === "egress" ? input.packet.src : input.packet.dst;
   switch (reason) {
     case "established":
@@ -42,11 +42,11 @@ export function describeDirection(verdict: DirectionVerdict, input: WordsInput):
     case "not-a-pod":
       return `${own} is no pod of this cluster, so no policy is about it`;
     case "node":
-      return `${own} is an address of a node, and policies are not about nodes`;
+      return `${nodeWith(input.snapshot, own) ?? own} is no pod, and policies are about pods`;
     case "own-node":
       return direction === "ingress"
-        ? `${other} is an address of the pod's own node, which always reaches its pods`
-        : `${other} is an address of the pod's own node, which is open by the setting pod-to-node`;
+        ? "the pod's own node always reaches it"
+        : "the pod's own node is open to it by the setting pod-to-node";
     case "self":
       return "a pod always reaches itself";
     case "not-isolated":
@@ -64,7 +64,7 @@ export function describeDirection(verdict: DirectionVerdict, input: WordsInput):
     case "rule":
       return describeAccepted(verdict, input);
     case "no-rule":
-      return describeDenied(verdict, input);
+      return describeDenied(verdict);
   }
 }
 
@@ -74,18 +74,24 @@ function describeAccepted({ direction, acceptedBy }: DirectionVerdict, input: Wo
   return `${formatRule(acceptedBy, direction)} allows ${describeRule(found.rule, found.policy, direction)}`;
 }
 
-function describeDenied(verdict: DirectionVerdict, input: WordsInput): string {
-  const { direction, pod = "", isolatedBy, nearestMiss } = verdict;
-  const plural = isolatedBy.length === 1 ? "policy" : "policies";
-  const isolated = `${direction} of ${pod} is isolated by ${plural} ${listed(isolatedBy)}`;
+function describeDenied({ direction, pod = "", isolatedBy, nearestMiss }: DirectionVerdict): string {
+  const isOne = isolatedBy.length === 1;
+  const isolated = `${direction} of ${pod} is isolated by ${isOne ? "policy" : "policies"} ${listed(isolatedBy)}`;
+  return nearestMiss === undefined
+    ? `${isolated}, which ${isOne ? "allows" : "allow"} nothing in this direction`
+    : isolated;
+}
+
+/** Of a denied packet: the rule that came closest, and what it wants that the packet has not. */
+export function describeNearest(
+  { direction, nearestMiss }: DirectionVerdict,
+  input: WordsInput,
+): string | undefined {
   const found = nearestMiss && ruleOf(input.snapshot, nearestMiss, direction);
-  if (nearestMiss === undefined || found === undefined)
-    return `${isolated}, which ${isolatedBy.length === 1 ? "allows" : "allow"} nothing in this direction`;
+  if (nearestMiss === undefined || found === undefined) return undefined;
   const allows = describeRule(found.rule, found.policy, direction);
-  return (
-    `${isolated}; the nearest rule is ${formatRule(nearestMiss, direction)}, which allows ${allows}, ` +
-    describeMiss(nearestMiss, found, direction, input)
-  );
+  const miss = describeMiss(nearestMiss, found, direction, input);
+  return `${formatRule(nearestMiss, direction)} allows ${allows}, ${miss}`;
 }
 
 interface FoundRule {
@@ -142,6 +148,8 @@ function describeMissedPeer(
 ): string {
   const pod = direction === "egress" ? dst : src;
   const address = direction === "egress" ? packet.dst : packet.src;
+  const node = nodeWith(snapshot, address);
+  if (node !== undefined) return `${node} is none of these (nodes are met by ipBlock only)`;
   if (pod === undefined) return `${address} is none of these`;
   const namespace = snapshot.namespaces.find(({ name }) => name === pod.namespace);
   const asksNamespaces = peers.some((peer) => peer.kind === "pods" && peer.namespaces !== undefined);
@@ -158,6 +166,11 @@ function describeMissedPeer(
       ? `; a podSelector alone means pods of namespace ${policy.namespace}, others need a namespaceSelector too`
       : "";
   return `${objectKey(pod)} is none of these (${labels.join("; ")}${elsewhere})`;
+}
+
+function nodeWith({ nodes }: PolicySnapshot, address: string): string | undefined {
+  const node = nodes.find(({ addresses }) => addresses.some((one) => one === address));
+  return node && `node ${node.name}`;
 }
 
 function formatLabels(labels: Readonly<Record<string, string>>): string {

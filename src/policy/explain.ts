@@ -7,7 +7,7 @@ import type { DirectionVerdict, PacketVerdict } from "./evaluate.ts";
 import { resolveEnd } from "./explain-question.ts";
 import type { ExplainQuestion, ResolvedEnd, Service } from "./explain-question.ts";
 import type { ExplainedDirection, ExplainedPair, ExplainReport, Reachability } from "./explain-report.ts";
-import { describeDirection, formatRule } from "./explain-words.ts";
+import { describeDirection, describeNearest, formatRule } from "./explain-words.ts";
 import type { WordsInput } from "./explain-words.ts";
 import { indexCluster } from "./cluster-index.ts";
 import type { Packet } from "./packet.ts";
@@ -133,6 +133,7 @@ function pairOf(
 
 function explainDirection(verdict: DirectionVerdict, input: WordsInput): ExplainedDirection {
   const rule = verdict.acceptedBy ?? verdict.nearestMiss;
+  const nearest = describeNearest(verdict, input);
   return {
     verdict: verdict.verdict,
     reason: verdict.reason,
@@ -140,6 +141,7 @@ function explainDirection(verdict: DirectionVerdict, input: WordsInput): Explain
     isolatedBy: verdict.isolatedBy,
     ...(rule && { rule: formatRule(rule, verdict.direction) }),
     text: describeDirection(verdict, input),
+    ...(nearest !== undefined && { nearest }),
   };
 }
 
