@@ -12,6 +12,11 @@ const COMMAND_TABLE = {
     usage: "config get | config set [--force] JSON|@FILE|-",
     summary: "show the cluster's configuration in etcd, or validate and write one",
   },
+  policy: {
+    usage: "policy apply|get|delete|explain|matrix|status [...]",
+    summary:
+      "NetworkPolicy: write, show and remove policies, namespaces and pods in etcd as kubectl does on Kubernetes; say what is in force, and why a connection is denied (policy --help)",
+  },
   status: {
     usage: "status [--json] [--socket=PATH | --subnet-file=FILE]",
     summary: "show lease, peers, failures and repairs of the daemon on this node; exit 1 if not ready",
@@ -54,6 +59,8 @@ export function parseCommandLine(argv: readonly string[]): CommandLine {
   if (word === undefined || word.startsWith("-")) return { kind: "daemon", argv };
   if (isCommand(word)) {
     const rest = argv.slice(first + 1);
+    // Its sub-commands have a help of their own.
+    if (word === "policy") return { kind: "command", command: word, argv: rest };
     return asksForHelp(word, rest)
       ? { kind: "command", command: "help", argv: [word] }
       : { kind: "command", command: word, argv: rest };

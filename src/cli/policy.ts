@@ -47,6 +47,24 @@ interface PolicyCommandSpec {
 
 /** A new sub-command is a line here. */
 const POLICY_COMMANDS: Readonly<Record<string, PolicyCommandSpec>> = {
+  apply: {
+    usage: "apply -f FILE|FOLDER|- [-n NAMESPACE]",
+    flags: ["filename", "namespace"],
+    needs: "etcd",
+    load: async () => (await import("./policy-apply.ts")).runPolicyApply,
+  },
+  get: {
+    usage: "get [KIND [NAME...]] [-n NAMESPACE | -A] [-o yaml|json|name]",
+    flags: ["namespace", "all-namespaces", "output", "ignore-not-found"],
+    needs: "etcd",
+    load: async () => (await import("./policy-get.ts")).runPolicyGet,
+  },
+  delete: {
+    usage: "delete -f FILE|FOLDER|- | KIND NAME... [-n NAMESPACE] [--ignore-not-found]",
+    flags: ["filename", "namespace", "ignore-not-found"],
+    needs: "etcd",
+    load: async () => (await import("./policy-delete.ts")).runPolicyDelete,
+  },
   explain: {
     usage: "explain FROM TO[:PORT[/PROTOCOL]] [-o json]   FROM, TO: NAMESPACE/POD, POD, IP, node/NAME",
     flags: ["output"],
@@ -88,6 +106,10 @@ export async function runPolicyCommand(
   ) => { readonly environment: PolicyEnvironment; readonly operands: readonly string[] } | number,
   modules: PolicyModules,
 ): Promise<number> {
+  if (argv.some((word) => word === "--help" || word === "-help" || word === "-h" || word === "help")) {
+    modules.stdout.write(policyUsage());
+    return DONE;
+  }
   const { flags, rest, problem } = splitPolicyFlags(argv);
   if (problem !== undefined) return misuse(problem, modules);
   const read = readEnvironment(rest);
@@ -99,9 +121,7 @@ export async function runPolicyCommand(
   const foreign = Object.keys(flags).find((flag) => !command.flags.some((known) => known === flag));
   if (foreign !== undefined) return misuse(`policy ${word} has no flag --${foreign}`, modules);
   if (command.needs === "etcd" && read.environment.store === "kubernetes") {
-    modules.stderr.write(
-      `In a cluster on Kubernetes the API has the policies: use kubectl (kubectl ${word} networkpolicies --help).\n`,
-    );
+    modules.stderr.write(`On Kubernetes policies lie in the API: use kubectl ${word}.\n`);
     return MISUSED;
   }
   const run = await command.load();

@@ -7,6 +7,7 @@ import { parseCommandLine, usageText } from "../cli/help.ts";
 import type { CommandName } from "../cli/help.ts";
 import { runInstallCni, runInstallConf } from "../cli/install-cni.ts";
 import { runMkDockerOpts } from "../cli/mk-docker-opts.ts";
+import { runPolicyCommand } from "../cli/policy.ts";
 import { runStatus } from "../cli/status.ts";
 import { EtcdCallError } from "../etcd/client.ts";
 import type { EtcdClient } from "../etcd/client.ts";
@@ -86,10 +87,39 @@ async function runCommand(command: CommandName, argv: readonly string[]): Promis
       return runInstallConf(argv, { stdout, stderr });
     case "mk-docker-opts":
       return runMkDockerOpts(argv, { env, exec, stderr });
+    case "policy":
+      return runPolicyCommand(argv, readPolicyEnvironment, process);
     case "config":
     case "cleanup":
       return runWithDaemonFlags(command, argv);
   }
+}
+
+/** Sub-commands of policy take the daemon's own flags beside theirs. */
+function readPolicyEnvironment(argv: readonly string[]): ReturnType<Parameters<typeof runPolicyCommand>[1]> {
+  const parsed = parseOptions(argv, process.env, { positionals: true });
+  if (parsed.kind !== "run") return answerParse(parsed);
+  const { options, positionals } = parsed;
+  const { etcdPrefix, etcdEndpoints, statusSocket, kubeSubnetMgr } = options;
+  // kubectl exec in a daemon's pod: the container's arguments are not there.
+  const isNoEtcdNamed =
+    isDefaultEndpoints(etcdEndpoints) && process.env["KUBERNETES_SERVICE_HOST"] !== undefined;
+  const environment = {
+    store: kubeSubnetMgr || isNoEtcdNamed ? "kubernetes" : "etcd",
+    etcdPrefix,
+    statusSocket,
+    openEtcd: async () => {
+      const { createEtcdClient } = await import("../etcd/etcd3-client.ts");
+      return createEtcdClient(etcdConnection(options));
+    },
+  } as const;
+  return { environment, operands: positionals };
+}
+
+function isDefaultEndpoints(endpoints: readonly string[]): boolean {
+  return FLAG_TABLE.some(
+    ({ name, default: text }) => name === "etcd-endpoints" && text === endpoints.join(","),
+  );
 }
 
 /** Commands that take the daemon's own flags: where etcd is, which network, which files. */
