@@ -1,6 +1,7 @@
 // The one place that starts processes. Arguments are arrays; no shell is ever involved.
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
+import type { Readable } from "node:stream";
 import { execa, ExecaError } from "execa";
 
 export interface ExecResult {
@@ -86,17 +87,36 @@ export interface LineProcess {
   readonly ended: Promise<string>;
 }
 
+/** As `LineHandlers`, for a program whose output is binary. */
+export interface ByteHandlers extends Omit<LineHandlers, "onLine"> {
+  readonly onBytes: (piece: Buffer) => void;
+}
+
+/** Starts a program that runs on and writes bytes. It dies with `signal`, and by SIGPIPE when we have died. */
+export type SpawnBytes = (command: string, args: readonly string[], handlers: ByteHandlers) => LineProcess;
+
 /** Starts a program that runs on and prints lines. It dies with `signal`, and by SIGPIPE when we have died. */
 export type SpawnLines = (command: string, args: readonly string[], handlers: LineHandlers) => LineProcess;
 
-export const spawnLines: SpawnLines = (command, args, { signal, onLine, onErrorLine }) => {
+export const spawnLines: SpawnLines = (command, args, { onLine, ...handlers }) =>
+  spawnRunning(command, args, handlers, (output) => createInterface(output).on("line", onLine));
+
+export const spawnBytes: SpawnBytes = (command, args, { onBytes, ...handlers }) =>
+  spawnRunning(command, args, handlers, (output) => output.on("data", onBytes));
+
+function spawnRunning(
+  command: string,
+  args: readonly string[],
+  { signal, onErrorLine }: Omit<LineHandlers, "onLine">,
+  onOutput: (output: Readable) => void,
+): LineProcess {
   started += 1;
   const child = spawn(command, [...args], {
     signal,
     stdio: ["ignore", "pipe", "pipe"],
     env: { ...process.env, LC_ALL: "C" },
   });
-  createInterface(child.stdout).on("line", onLine);
+  onOutput(child.stdout);
   createInterface(child.stderr).on("line", onErrorLine);
   const { promise: ended, resolve } = Promise.withResolvers<string>();
   child.on("error", (error) => {
@@ -105,4 +125,4 @@ export const spawnLines: SpawnLines = (command, args, { signal, onLine, onErrorL
   });
   child.on("close", (exitCode, signalName) => resolve(signalName ?? `exit ${exitCode}`));
   return { pid: child.pid, ended };
-};
+}

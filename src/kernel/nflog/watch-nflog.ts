@@ -1,0 +1,110 @@
+// Tells of packets that rules with NFLOG copy to a group: one `tcpdump` child that reads the group, kept alive.
+import { setTimeout as delay } from "node:timers/promises";
+import type { Logger } from "../../net/logger.ts";
+import type { SpawnBytes } from "../exec.ts";
+import { restartDelayMs } from "../monitor.ts";
+import { parsePacketHeader } from "./ip-header-codec.ts";
+import type { PacketHeader } from "./ip-header-codec.ts";
+import { parseNflogMessage } from "./nflog-codec.ts";
+import { createPcapReader, LINKTYPE_NFLOG } from "./pcap-codec.ts";
+
+export interface LoggedPacket extends PacketHeader {
+  /** `--nflog-prefix` of the rule. */
+  readonly prefix: string;
+}
+
+export interface NflogOptions {
+  readonly group: number;
+  /** Stops the child and the restarts. */
+  readonly signal: AbortSignal;
+  /** Must not throw. */
+  readonly onPacket: (packet: LoggedPacket) => void;
+}
+
+export interface NflogModules {
+  readonly spawnBytes: SpawnBytes;
+  readonly log: Logger;
+}
+
+export interface NflogWatch {
+  /** Why nothing is read at present, with the cure; undefined while all is well. */
+  problem(): string | undefined;
+  /** Resolves when the watch was stopped and its child has gone. */
+  readonly ended: Promise<void>;
+}
+
+/** Enough for the attributes before the packet, its IP header and its ports. */
+const SNAP_BYTES = 512;
+const MISSING_RETRY_MS = 60_000;
+
+export function watchNflog(options: NflogOptions, modules: NflogModules): NflogWatch {
+  const state: { problem: string | undefined } = { problem: undefined };
+  return { problem: () => state.problem, ended: keepWatching(options, modules, state) };
+}
+
+async function keepWatching(
+  { group, signal, onPacket }: NflogOptions,
+  { spawnBytes, log }: NflogModules,
+  state: { problem: string | undefined },
+): Promise<void> {
+  let restartMs = 0;
+  while (!signal.aborted) {
+    const startedAt = performance.now();
+    const reason = await readOnce(group, signal, spawnBytes, onPacket, () => (state.problem = undefined));
+    if (signal.aborted) return;
+    const isMissing = reason.includes("ENOENT");
+    restartMs = isMissing ? MISSING_RETRY_MS : restartDelayMs(restartMs, performance.now() - startedAt);
+    const problem = `denied packets are not logged: ${explain(reason, group)}`;
+    if (problem !== state.problem) log.warn({ reason, restartMs }, problem);
+    state.problem = problem;
+    await delay(restartMs, undefined, { signal }).catch(() => {});
+  }
+}
+
+/** One child from its start to its end. @returns why it ended */
+async function readOnce(
+  group: number,
+  signal: AbortSignal,
+  spawnBytes: SpawnBytes,
+  onPacket: (packet: LoggedPacket) => void,
+  onListening: () => void,
+): Promise<string> {
+  const reader = createPcapReader(LINKTYPE_NFLOG);
+  const broken = new AbortController();
+  let lastWords = "";
+  // -U: each packet at once. -Z root: not a user that a small image does not have.
+  const args = ["-i", `nflog:${group}`, "-n", "-U", "-s", String(SNAP_BYTES), "-Z", "root", "-w", "-"];
+  const child = spawnBytes("tcpdump", args, {
+    signal: AbortSignal.any([signal, broken.signal]),
+    onBytes(piece) {
+      if (broken.signal.aborted) return;
+      try {
+        // The header of the stream comes once the group is bound.
+        onListening();
+        for (const record of reader.push(piece)) {
+          const message = parseNflogMessage(record);
+          const header = message && parsePacketHeader(message.payload);
+          if (message && header) onPacket({ ...header, prefix: message.prefix });
+        }
+      } catch (error) {
+        // Whatever is wrong with this stream, the next one begins anew.
+        lastWords = (error as Error).message;
+        broken.abort();
+      }
+    },
+    onErrorLine(line) {
+      if (!line.includes("listening on")) lastWords = line;
+    },
+  });
+  const end = await child.ended;
+  return lastWords === "" ? end : `${end}: ${lastWords}`;
+}
+
+function explain(reason: string, group: number): string {
+  if (reason.includes("ENOENT")) return "tcpdump is not found; install it (Debian, Alpine: tcpdump)";
+  if (/busy|in use/i.test(reason))
+    return `another program reads NFLOG group ${group}; choose another --policy-log-group (${reason})`;
+  if (/permi/i.test(reason))
+    return `tcpdump may not read NFLOG; it needs CAP_NET_ADMIN and CAP_NET_RAW (${reason})`;
+  return `tcpdump ended (${reason}); it is started again`;
+}
