@@ -1,4 +1,5 @@
 // The network configuration on stdin: parsed and checked. Pure.
+import { statusSocketPath } from "../src/host/status-socket-path.ts";
 import { describeJson, isJsonObject, lookupOption } from "../src/net/go-json.ts";
 import type { JsonObject } from "../src/net/go-json.ts";
 import type { JsonMap, JsonValue } from "./canonical-json.ts";
@@ -25,6 +26,19 @@ export interface NetConf {
   readonly validAttachments?: readonly AttachmentKey[];
   /** Ours: how long a delegate may take. */
   readonly delegateTimeoutMs: number;
+  /** Ours: the daemon enforces network policy, and is told of pods. */
+  readonly networkPolicy?: PolicyConf;
+  /** `args.cni.labels` (CNI conventions), as given. */
+  readonly conventionalLabels?: JsonValue;
+}
+
+export interface PolicyConf {
+  /** Status socket of the daemon. */
+  readonly socket: string;
+  /** How long ADD waits for the pod's rules. */
+  readonly waitMs: number;
+  /** Afterwards start the pod, closed, instead of failing. */
+  readonly proceed: boolean;
 }
 
 /** First version of the specification that has the verb. */
@@ -73,11 +87,14 @@ export function parseNetConf(conf: unknown, verb: Verb): NetConf {
   checkVersion(cniVersion === "" ? OLDEST_VERSION : cniVersion, verb);
   const runtimeConfig = readMap(conf, "runtimeConfig");
   const prevResult = readMap(conf, "prevResult");
+  const subnetFile = readText(conf, "subnetFile", "") || DEFAULT_SUBNET_FILE;
+  const networkPolicy = readNetworkPolicy(conf, subnetFile);
+  const conventionalLabels = conventionalLabelsOf(conf);
   const validAttachments = verb === "GC" ? readAttachments(conf) : undefined;
   return {
     name,
     cniVersion,
-    subnetFile: readText(conf, "subnetFile", "") || DEFAULT_SUBNET_FILE,
+    subnetFile,
     dataDir: readText(conf, "dataDir", "") || DEFAULT_DATA_DIR,
     delegate: readMap(conf, "delegate") ?? {},
     ipam: readMap(conf, "ipam") ?? {},
@@ -85,7 +102,41 @@ export function parseNetConf(conf: unknown, verb: Verb): NetConf {
     ...(prevResult && { prevResult }),
     ...(validAttachments && { validAttachments }),
     delegateTimeoutMs: readTimeoutSeconds(conf) * 1000,
+    ...(networkPolicy && { networkPolicy }),
+    ...(conventionalLabels !== undefined && { conventionalLabels }),
   };
+}
+
+const DEFAULT_POLICY_WAIT_SECONDS = 30;
+const MAX_POLICY_WAIT_SECONDS = 600;
+
+/** `networkPolicy: {socket, waitSeconds, onFailure}`; an empty object is all defaults, absent is no policy. */
+function readNetworkPolicy(conf: JsonObject, subnetFile: string): PolicyConf | undefined {
+  const policy = readMap(conf, "networkPolicy");
+  if (policy === undefined) return undefined;
+  const wrong = (key: string, right: string): CniError => {
+    const said = describeJson(lookupOption(policy, key));
+    return new CniError(
+      ERROR_CODES.decodingFailure,
+      `failed to load netconf: "networkPolicy.${key}" is ${said}, but must be ${right}`,
+    );
+  };
+  const socket = lookupOption(policy, "socket") ?? statusSocketPath(subnetFile);
+  if (typeof socket !== "string" || !socket.startsWith("/"))
+    throw wrong("socket", "the path of the daemon's status socket");
+  const wait = lookupOption(policy, "waitSeconds") ?? DEFAULT_POLICY_WAIT_SECONDS;
+  if (typeof wait !== "number" || !(wait > 0) || wait > MAX_POLICY_WAIT_SECONDS)
+    throw wrong("waitSeconds", `a number of seconds above 0, at most ${MAX_POLICY_WAIT_SECONDS}`);
+  const onFailure = lookupOption(policy, "onFailure") ?? "error";
+  if (onFailure !== "error" && onFailure !== "proceed") throw wrong("onFailure", '"error" or "proceed"');
+  return { socket, waitMs: wait * 1000, proceed: onFailure === "proceed" };
+}
+
+/** Whatever else the arguments hold is other plugins'. */
+function conventionalLabelsOf(conf: JsonObject): JsonValue | undefined {
+  const args = lookupOption(conf, "args");
+  const cni = isJsonObject(args) ? args["cni"] : undefined;
+  return isJsonObject(cni) ? (cni["labels"] as JsonValue | undefined) : undefined;
 }
 
 /** The network's name becomes a directory of host-local (libcni, ValidateNetworkName). */

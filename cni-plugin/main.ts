@@ -118,4 +118,6 @@ function asCniError(error: unknown): CniError {
   return new CniError(ERROR_CODES.internal, message);
 }
 
+// Should nothing be left to wait for before that, it was no success.
+process.exitCode = 1;
 void main().then((exitCode) => process.exit(exitCode));

@@ -36,6 +36,7 @@ export const ERROR_CODES = {
   /** The delegate was killed, or failed without telling a CNI error. */
   delegateFailed: 101,
   checkFailed: 102,
+  policyNotInForce: 103,
   internal: 999,
 } as const;
 

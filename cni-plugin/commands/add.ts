@@ -8,10 +8,12 @@ import { findPlugins } from "../delegate.ts";
 import { loadSubnetFile } from "../load-subnet.ts";
 import { withContainerLock } from "../lock.ts";
 import { runDelegateInItsVersion } from "../negotiate.ts";
+import { announce, withdraw } from "../network-policy.ts";
 import { planDelegateConfig } from "../plan.ts";
 import { CniError, ERROR_CODES } from "../protocol.ts";
 import type { CniRequest } from "../protocol.ts";
 import { makeDataDir, writeState } from "../state-store.ts";
+import { deleteAttachment } from "./del.ts";
 
 /** @returns the delegate's result, as it printed it @throws {CniError} */
 export async function add(request: CniRequest, conf: NetConf): Promise<string> {
@@ -28,7 +30,7 @@ export async function add(request: CniRequest, conf: NetConf): Promise<string> {
   const text = formatCanonicalJson(config);
   if (request.environment["CNI_DEBUG"]) note(`ADD delegates ${text}`);
   makeDataDir(conf.dataDir);
-  return withContainerLock(conf.dataDir, request.containerId, conf.delegateTimeoutMs, () => {
+  return withContainerLock(conf.dataDir, request.containerId, conf.delegateTimeoutMs, async () => {
     writeState(conf.dataDir, request, text);
     const output = runDelegateInItsVersion(
       { verb: "ADD", type: config.type, config: text, timeoutMs: conf.delegateTimeoutMs },
@@ -37,8 +39,25 @@ export async function add(request: CniRequest, conf: NetConf): Promise<string> {
       (olderText) => writeState(conf.dataDir, request, olderText),
     );
     checkResult(output, config.type);
+    await announceOrUndo(request, conf, output);
     return output;
   });
+}
+
+/** The pod does not start before its policy is in force; if that cannot be had, nothing of it stays. */
+async function announceOrUndo(request: CniRequest, conf: NetConf, output: string): Promise<void> {
+  try {
+    await announce(request, conf, output);
+  } catch (error) {
+    try {
+      await withdraw(conf, request);
+      await deleteAttachment(request, conf, request);
+    } catch (failure) {
+      // The state stays for the DEL that the runtime sends after a failed ADD.
+      note(`cannot take back what ADD has made: ${(failure as Error).message}`);
+    }
+    throw error;
+  }
 }
 
 /** The state stays: the delegate may have made something, and DEL will come. */

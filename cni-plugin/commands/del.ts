@@ -6,6 +6,7 @@ import type { NetConf } from "../config.ts";
 import { loadSubnetFile } from "../load-subnet.ts";
 import { withContainerLock } from "../lock.ts";
 import { runDelegateInItsVersion } from "../negotiate.ts";
+import { withdraw } from "../network-policy.ts";
 import { parseStoredConfig, planDelegateConfig } from "../plan.ts";
 import type { StoredConfig } from "../plan.ts";
 import type { AttachmentKey, CniRequest } from "../protocol.ts";
@@ -17,9 +18,11 @@ import type { PluginSubnetFile } from "../../src/ipam/subnet-file-codec.ts";
  * runtime's retry does the work. @throws {CniError}
  */
 export async function del(request: CniRequest, conf: NetConf): Promise<void> {
-  await withContainerLock(conf.dataDir, request.containerId, conf.delegateTimeoutMs, () =>
-    deleteAttachment(request, conf, request),
-  );
+  await withContainerLock(conf.dataDir, request.containerId, conf.delegateTimeoutMs, async () => {
+    // First: the delegate gives the addresses back, and another pod may have them at once.
+    await withdraw(conf, request);
+    await deleteAttachment(request, conf, request);
+  });
 }
 
 /** The work of DEL for one attachment, under its container's lock; GC comes here too. @throws {CniError} */

@@ -7,6 +7,7 @@ import { formatCanonicalJson } from "../canonical-json.ts";
 import { loadSubnetFile } from "../load-subnet.ts";
 import { withContainerLock } from "../lock.ts";
 import { delegateSpeaks } from "../negotiate.ts";
+import { collect, withdraw } from "../network-policy.ts";
 import { delegateTypeOf, planDelegateConfig } from "../plan.ts";
 import { CniError, ERROR_CODES } from "../protocol.ts";
 import type { AttachmentKey, CniRequest } from "../protocol.ts";
@@ -37,12 +38,14 @@ export async function gc(request: CniRequest, conf: NetConf): Promise<void> {
   };
   for (const stale of listStaleAttachments(conf, valid)) {
     await attempt(() =>
-      withContainerLock(conf.dataDir, stale.containerId, conf.delegateTimeoutMs, () =>
-        deleteAttachment(request, conf, stale),
-      ),
+      withContainerLock(conf.dataDir, stale.containerId, conf.delegateTimeoutMs, async () => {
+        await withdraw(conf, stale);
+        await deleteAttachment(request, conf, stale);
+      }),
     );
   }
   await attempt(() => delegateGc(request, conf, valid));
+  await collect(conf, valid);
   if (failures.length > 0) throw summarize(failures);
 }
 

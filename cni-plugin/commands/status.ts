@@ -6,6 +6,7 @@ import type { NetConf } from "../config.ts";
 import { findPlugins, runDelegate } from "../delegate.ts";
 import { loadSubnetFile } from "../load-subnet.ts";
 import { delegateSpeaks } from "../negotiate.ts";
+import { checkEnforced } from "../network-policy.ts";
 import { planDelegateConfig } from "../plan.ts";
 import type { DelegateConfig } from "../plan.ts";
 import { CniError, ERROR_CODES } from "../protocol.ts";
@@ -16,6 +17,7 @@ export async function status(request: CniRequest, conf: NetConf): Promise<void> 
   try {
     const config = planDelegateConfig(conf, await loadSubnetFile(conf.subnetFile));
     checkDataDir(conf.dataDir);
+    await checkEnforced(conf);
     // The runtime need not tell CNI_PATH here.
     if (request.pluginPath.length === 0) return;
     findPlugins(config, request);

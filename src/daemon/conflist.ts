@@ -13,12 +13,36 @@ export const DEFAULT_CONFLIST = {
   ],
 };
 
+/** What the flannel plugin has to know of network policy. */
+export interface ConflistPolicy {
+  /** The daemon's status socket. */
+  readonly socket: string;
+  readonly waitSeconds: number;
+  readonly onFailure: "error" | "proceed";
+}
+
 /**
  * Reads the template, or gives the default; checked as a runtime would (CNI spec section 1), so that a bad template is an
- * error of the daemon and not of every pod. @throws {InvalidValueError}
+ * error of the daemon and not of every pod.
+ * @param policy given to each flannel plugin of the list that does not have its own; absent without network policy
+ * @throws {InvalidValueError}
  */
-export function renderConflist(templatePath: string | undefined): string {
-  if (templatePath === undefined) return `${JSON.stringify(DEFAULT_CONFLIST, null, 2)}\n`;
+export function renderConflist(templatePath: string | undefined, policy?: ConflistPolicy): string {
+  const text = templatePath === undefined ? renderList(DEFAULT_CONFLIST) : readTemplate(templatePath);
+  if (policy === undefined) return text;
+  const list = JSON.parse(text) as { readonly plugins: readonly Readonly<Record<string, unknown>>[] };
+  const plugins = list.plugins.map((plugin) =>
+    plugin["type"] === "flannel" ? { ...plugin, networkPolicy: plugin["networkPolicy"] ?? policy } : plugin,
+  );
+  return renderList({ ...list, plugins });
+}
+
+function renderList(list: unknown): string {
+  return `${JSON.stringify(list, null, 2)}\n`;
+}
+
+/** @throws {InvalidValueError} */
+function readTemplate(templatePath: string): string {
   const text = readFileSync(templatePath, "utf8");
   const wrong = (what: string) => new InvalidValueError(`--cni-conf-template ${templatePath}: ${what}`);
   let list: unknown;

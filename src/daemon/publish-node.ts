@@ -29,6 +29,9 @@ export function publishNode(
   );
   log.info({ file: options.subnetFile, subnet: self.subnet, mtu }, "wrote subnet file");
   if (options.cniConfFile === undefined) return;
-  const outcome = writeConflist(options.cniConfFile, renderConflist(options.cniConfTemplate));
+  const { addWait, addFailure } = options.policy;
+  const policy = { socket: options.statusSocket, waitSeconds: addWait, onFailure: addFailure };
+  const conflist = renderConflist(options.cniConfTemplate, options.networkPolicy ? policy : undefined);
+  const outcome = writeConflist(options.cniConfFile, conflist);
   log.info({ file: options.cniConfFile }, `CNI conflist ${outcome}`);
 }

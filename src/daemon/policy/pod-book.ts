@@ -1,5 +1,6 @@
 // The pods of this node as the API tells of them and as CNI ADD does, joined: what the policy graph hears of pods.
 import type { Ip } from "../../net/ip.ts";
+import { mergePod } from "../../policy/etcd-codec.ts";
 import { objectKey } from "../../policy/snapshot.ts";
 import type { Pod } from "../../policy/snapshot.ts";
 import type { PolicyEvent } from "../../policy/source.ts";
@@ -38,6 +39,8 @@ export class PodBook {
   readonly #modules: PodBookModules;
   /** Pods of this node, as the source has them. */
   readonly #known = new Map<string, Pod>();
+  /** Where attachments describe themselves: what people have declared of a pod besides, labels for example. */
+  readonly #declared = new Map<string, Pod>();
   readonly #attachments = new Map<string, StoredAttachment>();
   /** Pods of this node, as they were last emitted. */
   readonly #emitted = new Map<string, Pod>();
@@ -70,11 +73,13 @@ export class PodBook {
   apply(event: PodEvent): void {
     switch (event.type) {
       case "put":
+        this.#rememberDeclared(event.object);
         if (this.#isLocal(event.object)) this.#known.set(objectKey(event.object), event.object);
         else this.#passForeign(objectKey(event.object), event);
         break;
       case "removed":
         this.#known.delete(event.key);
+        this.#declared.delete(event.key);
         this.#passForeign(event.key, event);
         this.#pruneGone((key) => key === event.key, 0);
         break;
@@ -112,6 +117,20 @@ export class PodBook {
     return pod.nodeName === this.#options.nodeName;
   }
 
+  /** The next incarnation of the name has it, too, before the store shows that. */
+  #rememberDeclared(pod: Pod): void {
+    if (!this.#options.selfDescribing) return;
+    const key = objectKey(pod);
+    if (pod.nodeName === "") this.#declared.set(key, pod);
+    if (!this.#isLocal(pod)) return;
+    const own = this.attachments.find((each) => objectKey(each) === key && this.#isOf(each, pod));
+    if (own === undefined) return;
+    const labels = Object.entries(pod.labels).filter(([name, value]) => own.labels[name] !== value);
+    const told = new Set(own.ports.map((port) => JSON.stringify(port)));
+    const ports = pod.ports.filter((port) => !told.has(JSON.stringify(port)));
+    this.#declared.set(key, { ...pod, labels: Object.fromEntries(labels), ports });
+  }
+
   /** Pods of other nodes are none of our business, unless one has the name of a pod that is attached here. */
   #passForeign(key: string, event: PodEvent): void {
     this.#known.delete(key);
@@ -124,6 +143,8 @@ export class PodBook {
   #applySnapshot(objects: readonly Pod[]): void {
     const before = new Set(this.#known.keys());
     this.#known.clear();
+    this.#declared.clear();
+    for (const pod of objects) this.#rememberDeclared(pod);
     for (const pod of objects) if (this.#isLocal(pod)) this.#known.set(objectKey(pod), pod);
     // A list can be older than a pod that has just been made, but not than one that it has shown already.
     this.#pruneGone((key) => before.has(key) && !this.#known.has(key), 0);
@@ -260,13 +281,14 @@ export class PodBook {
     if (!this.#options.selfDescribing) return undefined;
     const [described] = localPodsOf(attachments);
     if (described === undefined) return undefined;
-    return {
+    const pod: Pod = {
       ...described,
       nodeName: this.#options.nodeName,
       hostNetwork: false,
       finished: false,
       terminating: false,
     };
+    return mergePod(this.#declared.get(objectKey(pod)), [pod]);
   }
 }
 

@@ -87,3 +87,29 @@ describe("valid attachments of GC", () => {
     expect(parse({ ...conf, "cni.dev/valid-attachments": null }, "GC").validAttachments).toEqual([]);
   });
 });
+
+describe("networkPolicy", () => {
+  const parse = (networkPolicy: unknown) =>
+    parseNetConf({ name: "n", subnetFile: "/run/x/subnet.env", networkPolicy }, "ADD").networkPolicy;
+
+  test("is off when absent, and has defaults beside the subnet file", () => {
+    expect(parse(undefined)).toBeUndefined();
+    expect(parse({})).toEqual({ socket: "/run/x/flanneld.sock", waitMs: 30_000, proceed: false });
+    expect(parse({ socket: "/s", waitSeconds: 0.5, onFailure: "proceed" })).toEqual({
+      socket: "/s",
+      waitMs: 500,
+      proceed: true,
+    });
+  });
+
+  test.each([
+    [{ socket: "s" }, '"networkPolicy.socket" is'],
+    [
+      { waitSeconds: 0 },
+      '"networkPolicy.waitSeconds" is 0 (a number), but must be a number of seconds above 0',
+    ],
+    [{ waitSeconds: 601 }, "at most 600"],
+    [{ onFailure: "ignore" }, 'but must be "error" or "proceed"'],
+    [[], '"networkPolicy" is'],
+  ])("%j is refused", (value, message) => expect(() => parse(value)).toThrow(message));
+});

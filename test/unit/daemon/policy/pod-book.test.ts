@@ -194,6 +194,18 @@ describe("on etcd", () => {
     expect(graph.get("a/web")?.labels).toEqual({ app: "y" });
   });
 
+  it("gives the next incarnation of a name what people have declared of it, and nothing of the last one", () => {
+    const { book, graph, put } = start(true);
+    put(pod("web", [], { uid: "", nodeName: "", labels: { tier: "db" } }));
+    book.attach(attachment("web", ["10.0.0.5"], { labels: { app: "x" } }));
+    expect(graph.get("a/web")?.labels).toEqual({ app: "x", tier: "db" });
+    put(pod("web", ["10.0.0.5"], { labels: { app: "x", tier: "db" } }));
+    book.attach(
+      attachment("web", ["10.0.0.6"], { uid: "second", containerId: "second", labels: { app: "y" } }),
+    );
+    expect(graph.get("a/web")).toMatchObject({ ips: ["10.0.0.6"], labels: { app: "y", tier: "db" } });
+  });
+
   it("keeps a pod whose registration the store has lost, until DEL", () => {
     const { book, graph, disk, put, remove, snapshot, ips } = start(true);
     book.attach(attachment("web", ["10.0.0.5"]));
