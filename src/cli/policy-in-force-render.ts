@@ -118,10 +118,11 @@ function renderDenied({ denied }: InForceReport): readonly string[] {
   ];
 }
 
-function renderTrouble({ problems, lastPass, skipped }: InForceReport): readonly string[] {
+function renderTrouble({ problems, warnings, lastPass, skipped }: InForceReport): readonly string[] {
   const failed = lastPass?.failed ?? [];
   return [
     ...(problems.length === 0 ? [] : ["", "PROBLEMS:", ...problems.map((problem) => `  ${problem}`)]),
+    ...(warnings.length === 0 ? [] : ["", "Warnings:", ...warnings.map((warning) => `  ${warning}`)]),
     ...(failed.length === 0
       ? []
       : [

@@ -22,6 +22,7 @@ import type { BoundedLoop } from "./bounded-loop.ts";
 import type { Store } from "./connect-store.ts";
 import type { DaemonState } from "./daemon-state.ts";
 import type { Metrics } from "./metrics.ts";
+import type { NodeMetrics } from "./node-metrics.ts";
 import { NodeAgent } from "./node-agent.ts";
 import { NoticeBoard } from "./notice-board.ts";
 import type { Options } from "./options.ts";
@@ -76,6 +77,7 @@ export interface DaemonModules {
 
 export interface ServeModules extends DaemonModules {
   readonly metrics: Metrics;
+  readonly nodeMetrics: NodeMetrics;
 }
 
 /** Runs until the signal, or throws what ended one of its parts; by then all parts have ended. */
@@ -83,7 +85,7 @@ export async function serve(
   options: Options,
   parts: { readonly cluster: Cluster; readonly host: Host; readonly joined: Joined },
   state: DaemonState,
-  { log, signal, env, metrics }: ServeModules,
+  { log, signal, env, metrics, nodeMetrics }: ServeModules,
 ): Promise<void> {
   const { manager } = parts.cluster.store;
   const notifier = createSdNotifier({ env, exec, log });
@@ -98,6 +100,7 @@ export async function serve(
     {
       run: async (pass) => {
         const complete = await agent.pass(pass);
+        nodeMetrics.pass(agent.lastPass, complete);
         notices.afterPass(agent, manager.health().skipped);
         return complete;
       },

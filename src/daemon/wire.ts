@@ -23,6 +23,7 @@ import { healthRoutes, statusRoutes } from "./health-router.ts";
 import type { Routes } from "./health-router.ts";
 import { startHealthServer } from "./health-server.ts";
 import { createMetrics, metricsRoutes } from "./metrics.ts";
+import { registerNodeMetrics } from "./node-metrics.ts";
 import type { Options } from "./options.ts";
 import { openDataPath } from "./open-data-path.ts";
 import { acquireRequest, uplinkWish } from "./start-node.ts";
@@ -47,6 +48,7 @@ export async function runDaemon(options: Options, modules: DaemonModules): Promi
   );
   state.wantsPolicy = options.networkPolicy;
   const metrics = createMetrics({ log });
+  const nodeMetrics = registerNodeMetrics(metrics, state);
   await startHealthServer(
     { ip: options.healthzIp, port: options.healthzPort, routes: { ...health, ...metricsRoutes(metrics) } },
     { log },
@@ -54,6 +56,7 @@ export async function runDaemon(options: Options, modules: DaemonModules): Promi
   );
   const routes = {
     ...health,
+    ...metricsRoutes(metrics),
     ...statusRoutes(() => state.report()),
     ...(options.networkPolicy && (await loadPolicyRoutes(state))),
   };
@@ -68,7 +71,7 @@ export async function runDaemon(options: Options, modules: DaemonModules): Promi
     state.dataPath = dataPath;
     const host = { ...(await prepareHost(options, cluster, state, log)), dataPath };
     const joined = await joinCluster(options, cluster, host, state, signal);
-    await serve(options, { cluster, host, joined }, state, { ...modules, metrics });
+    await serve(options, { cluster, host, joined }, state, { ...modules, metrics, nodeMetrics });
   } catch (error) {
     // Whatever was waiting when the signal came ends with an error; that is no failure.
     if (!signal.aborted) throw error;
@@ -79,11 +82,15 @@ export async function runDaemon(options: Options, modules: DaemonModules): Promi
 
 /** Served from the first moment on: a pod that is added while the daemon starts waits. */
 async function loadPolicyRoutes(state: DaemonState): Promise<Routes> {
-  const { attachmentRoutes } = await import("./policy/attachment-routes.ts");
-  return attachmentRoutes(
+  const [{ attachmentRoutes }, { createPolicyReadRoutes }] = await Promise.all([
+    import("./policy/attachment-routes.ts"),
+    import("./policy/read-routes.ts"),
+  ]);
+  const attachments = attachmentRoutes(
     () => state.policy,
     () => state.notReadyReason(),
   );
+  return { ...attachments, ...createPolicyReadRoutes(() => state.policy?.read) };
 }
 
 /** Switched off: whatever an earlier start has set up for policy would go on denying. */

@@ -45,6 +45,8 @@ export interface InForceReport {
   readonly denied: readonly DeniedPackets[];
   /** What keeps policy from being enforced, with its cure. */
   readonly problems: readonly string[];
+  /** What was asked for and is not had although policy is enforced, with its cure. */
+  readonly warnings: readonly string[];
   readonly source: { readonly connected: boolean; readonly problem?: string };
   readonly skipped: readonly SkippedObject[];
 }

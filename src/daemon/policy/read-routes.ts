@@ -115,7 +115,7 @@ async function reportInForce(source: PolicyReadSource): Promise<InForceReport> {
   const { graph, book, state } = source;
   const snapshot = graph.snapshot();
   const described = describeInForce({ snapshot, compiled: graph.compiled(), since: book.since });
-  const { source: health, lastPass, repairs, waiting, problems } = state();
+  const { source: health, lastPass, repairs, waiting, problems, warnings = [] } = state();
   return {
     ...described,
     pods: { ...described.pods, waiting },
@@ -123,6 +123,7 @@ async function reportInForce(source: PolicyReadSource): Promise<InForceReport> {
     repairs,
     denied: await deniedPackets(source, snapshot),
     problems,
+    warnings,
     source: {
       connected: health.connected,
       ...(health.problem !== undefined && { problem: health.problem }),

@@ -24,6 +24,8 @@ export interface PolicyAgentState {
   readonly waiting: number;
   /** What keeps policy from being enforced, each with its cure, e.g. that the bridge hides packets from iptables. */
   readonly problems: readonly string[];
+  /** What people asked for and do not get although policy is enforced, each with its cure, e.g. log lines. */
+  readonly warnings?: readonly string[];
 }
 
 /**

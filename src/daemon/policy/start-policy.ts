@@ -1,17 +1,20 @@
 // Builds the policy engine from the options and what the daemon has, and connects its loop, its source and its timers.
 import { createPolicyApplier } from "../../host/policy-applier.ts";
-import { exec } from "../../kernel/exec.ts";
+import { exec, spawnBytes } from "../../kernel/exec.ts";
 import { createSetTable } from "../../kernel/ipset/set-table.ts";
 import { createFirewallTable } from "../../kernel/iptables/firewall-table.ts";
 import type { IptablesVariant } from "../../kernel/iptables/variant.ts";
 import type { KernelEvent } from "../../kernel/monitor-codec.ts";
+import type { NflogWatch } from "../../kernel/nflog/watch-nflog.ts";
 import type { Cidr } from "../../net/cidr.ts";
 import type { Family } from "../../net/ip.ts";
 import type { Logger } from "../../net/logger.ts";
 import { createPolicyGraph } from "../../policy/graph.ts";
+import type { PolicyGraph } from "../../policy/graph.ts";
 import { createInForceBook } from "../../policy/in-force-book.ts";
 import type { PodRegistry } from "../../policy/pod-registry.ts";
 import { DEFAULT_POLICY_SETTINGS } from "../../policy/settings.ts";
+import type { PolicySettings } from "../../policy/settings.ts";
 import type { PolicySource } from "../../policy/source.ts";
 import { createBoundedLoop } from "../bounded-loop.ts";
 import type { BoundedLoop } from "../bounded-loop.ts";
@@ -26,7 +29,7 @@ import { createDeniedCounts } from "./denied-counts.ts";
 import { createHostAddresses } from "./host-addresses.ts";
 import { PolicyAgent } from "./policy-agent.ts";
 import { registerPolicyMetrics } from "./policy-metrics.ts";
-import type { PolicyReadSource } from "./read-source.ts";
+import type { PolicyAgentState, PolicyReadSource } from "./read-source.ts";
 
 /** A burst of events is a few passes; a single one hardly waits. */
 const MIN_PASS_INTERVAL_MS = 5;
@@ -70,8 +73,9 @@ export async function startPolicy(
   const denied = createDeniedCounts(settings, { exec });
   let loop: BoundedLoop | undefined;
   let agent: PolicyAgent;
+  const deniedLog = await beginDeniedLog(settings, graph, log, signal);
   const read: PolicyReadSource = {
-    settings, graph, book: inForce, firewall, denied, exec, state: () => agent.state(),
+    settings, graph, book: inForce, firewall, denied, exec, state: () => withWarning(agent.state(), deniedLog?.problem()),
   }; // prettier-ignore
   const policyMetrics = registerPolicyMetrics(metrics, read);
   agent = new PolicyAgent(nodeName, {
@@ -95,6 +99,7 @@ export async function startPolicy(
     source.watch((event) => agent.onSourceEvent(event), signal),
     registry?.run(signal),
     loop.stopped,
+    deniedLog?.ended,
   ])
     .finally(() => clearInterval(resync))
     .then(() => undefined);
@@ -110,6 +115,26 @@ export async function startPolicy(
     setPodCidrs: (podCidrs) => agent.ownNode.setPodCidrs(podCidrs),
     stopped,
   };
+}
+
+/** Undefined if nobody asked for it; then none of it is loaded. */
+async function beginDeniedLog(
+  settings: PolicySettings,
+  graph: PolicyGraph,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<NflogWatch | undefined> {
+  const { logGroup } = settings;
+  if (logGroup === undefined) return undefined;
+  const { startDeniedLog } = await import("./denied-log.ts");
+  return startDeniedLog(
+    { group: logGroup, settings, snapshot: () => graph.snapshot(), signal },
+    { spawnBytes, log },
+  );
+}
+
+function withWarning(state: PolicyAgentState, warning: string | undefined): PolicyAgentState {
+  return warning === undefined ? state : { ...state, warnings: [warning] };
 }
 
 function startLoop(agent: PolicyAgent, options: Options, log: Logger, signal: AbortSignal): BoundedLoop {

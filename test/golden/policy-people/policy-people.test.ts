@@ -157,6 +157,7 @@ const WELL: InForceReport = (() => {
       { pod: "shop/db", direction: "ingress", packets: 7 },
     ],
     problems: [],
+    warnings: [],
     source: { connected: true },
     skipped: [],
   };
@@ -184,6 +185,7 @@ const ILL: InForceReport = {
   problems: [
     "bridge-nf-call-iptables is 0: traffic between pods of this node passes unseen; modprobe br_netfilter",
   ],
+  warnings: ["denied packets are not logged: tcpdump is not found; install it (Debian, Alpine: tcpdump)"],
   source: { connected: false, problem: "https://10.96.0.1: connection refused" },
   skipped: [
     { kind: "policies", key: "shop/odd\u001b[2J", reason: "spec.ingress[0].ports[0].port: must be a number" },
