@@ -14,8 +14,10 @@ import type { TablePass } from "./table-reconciler.ts";
 /** What the kernel gets of a compiled policy. Rows that did not change are best the same objects as before. */
 export interface DesiredPolicy {
   readonly firewall: readonly FirewallRow[];
-  /** In the order in which members may be added at any time; removing goes the other way. */
+  /** Of those that isolate, in the order in which members may be added; removing goes the other way. */
   readonly sets: readonly IpsetRow[];
+  /** By name the sets whose members are let through: peers and ports. All other sets isolate. */
+  readonly specs: ReadonlyMap<string, unknown>;
 }
 
 export interface PolicyApplier {
@@ -53,19 +55,23 @@ export function createPolicyApplier(modules: PolicyApplierModules): PolicyApplie
       const invalidationsBefore = invalidations;
       gate.reset();
       const [setPass, rulePass] = await Promise.all([
-        sets.plan(desired.sets),
+        sets.plan(desired.sets, (name) => desired.specs.has(name)),
         inForce === desired.firewall ? undefined : rules.plan(desired.firewall),
       ]);
       inForce = undefined;
-      // Unknown rules rely on unknown sets.
-      if (rulePass !== undefined && rulePass.report().failed.length > 0) gate.giveUp();
-      // A set is filled before a rule names it. The order of the sets is such that what opens comes last.
-      for (const [family, reason] of await setPass.add()) gate.close(family, reason);
-      // One transaction per family; held back where sets are not ready, since then the last good rules are better.
-      await rulePass?.putMissing();
-      await rulePass?.removeStale();
-      // Where the rules are the desired ones, nothing relies on these any more.
-      await setPass.remove((family) => !gate.isBehind(family));
+      if (rulePass === undefined) {
+        await setPass.writeAll();
+      } else {
+        // Unknown rules rely on unknown sets.
+        if (rulePass.report().failed.length > 0) gate.giveUp();
+        // A set is filled before a rule names it.
+        for (const [family, reason] of await setPass.writeEarly()) gate.close(family, reason);
+        // One transaction per family; held back where sets are not ready, since then the last good rules are better.
+        await rulePass.putMissing();
+        await rulePass.removeStale();
+        // Where the rules are the desired ones, nothing relies any more on what goes now.
+        await setPass.writeLate((family) => !gate.isBehind(family));
+      }
       const isClean = (rulePass?.report().failed.length ?? 0) === 0;
       if (isClean && invalidations === invalidationsBefore) inForce = desired.firewall;
       return reportOf(desired, gate, setPass, rulePass);

@@ -5,9 +5,9 @@ import type { IpsetRow } from "./ipset-state.ts";
 import type { RowFailure } from "./kernel-table.ts";
 import type { SetChanges } from "./policy-report.ts";
 import { createSetTally } from "./set-tally.ts";
-import { mergeMembers, planSets } from "./set-plan.ts";
+import { mergeMembers, planSets, withoutMembers } from "./set-plan.ts";
 import type { SetPlan, SetStep } from "./set-plan.ts";
-import type { ActualSet, SetAddition, SetTable } from "./set-table.ts";
+import type { ActualSet, SetTable, SetWrite } from "./set-table.ts";
 import { WHOLE_TABLE } from "./table-reconciler.ts";
 
 export interface SetPassReport {
@@ -20,17 +20,20 @@ export interface SetPassReport {
 
 /** One pass over all sets. No step throws. */
 export interface SetPass {
-  /** Creates, makes anew and fills, in order. The result says which families are not as they should be, and why. */
-  add(): Promise<ReadonlyMap<Family, string>>;
-  /** Takes members and whole sets away, of the families that pass. */
-  remove(mayRemove: (family: Family) => boolean): Promise<void>;
+  /** What must be there before rules change. The result says which families are not ready, and why. */
+  writeEarly(): Promise<ReadonlyMap<Family, string>>;
+  /** The rest, of the families that pass. */
+  writeLate(mayWrite: (family: Family) => boolean): Promise<void>;
+  /** Both at once, where no rules change: one process. */
+  writeAll(): Promise<void>;
   report(): SetPassReport;
 }
 
 export interface SetReconciler {
   /** Forgets that the known sets are true; the next plan lists the kernel. */
   invalidate(): void;
-  plan(desired: readonly IpsetRow[]): Promise<SetPass>;
+  /** @param isAllowing true for sets whose members are let through */
+  plan(desired: readonly IpsetRow[], isAllowing: (name: string) => boolean): Promise<SetPass>;
 }
 
 interface SetMemory {
@@ -48,17 +51,16 @@ export function createSetReconciler(table: SetTable): SetReconciler {
     invalidate() {
       memory.isDoubted = true;
     },
-    plan: (desired) => planSetPass(table, memory, desired),
+    plan: (desired, isAllowing) => planSetPass(table, memory, desired, isAllowing),
   };
 }
-
-const EMPTY_PLAN: SetPlan = { additions: [], removals: [], destroyed: [] };
 
 /** Compares with what is known, or with the kernel; equal sets become known by the desired row itself. */
 async function comparePlan(
   table: SetTable,
   memory: SetMemory,
   desired: readonly IpsetRow[],
+  isAllowing: (name: string) => boolean,
 ): Promise<SetPlan> {
   if (memory.isDoubted || memory.known === undefined) {
     // Cleared first: an invalidation that arrives while the kernel answers must survive the listing.
@@ -66,135 +68,120 @@ async function comparePlan(
     memory.known = new Map((await table.list()).map((set) => [set.name, set]));
   }
   const { known } = memory;
-  const plan = planSets(known, desired);
-  const changing = new Set(plan.removals.map(({ set }) => set.name));
-  for (const step of plan.additions) changing.add(setOf(step).name);
+  const plan = planSets(known, desired, isAllowing);
+  const changing = new Set([...plan.early, ...plan.late].map(({ set }) => set.name));
   for (const set of desired) if (!changing.has(set.name)) known.set(set.name, set);
   return plan;
-}
-
-function setOf(step: SetStep): IpsetRow {
-  return step.kind === "replace" ? step.set : step.addition.set;
 }
 
 async function planSetPass(
   table: SetTable,
   memory: SetMemory,
   desired: readonly IpsetRow[],
+  isAllowing: (name: string) => boolean,
 ): Promise<SetPass> {
   const failed: RowFailure[] = [];
   const listed = memory.isDoubted || memory.known === undefined;
   const tally = createSetTally(listed ? memory.known : undefined, new Set(memory.troubled));
   memory.troubled.clear();
+  const unready = new Map<Family, string>();
 
-  function fail(failures: readonly RowFailure[]): ReadonlySet<string> {
+  function fail(failures: readonly RowFailure[]): void {
     failed.push(...failures);
     for (const { key } of failures) memory.troubled.add(key);
     if (failures.length > 0) memory.isDoubted = true;
-    return new Set(failures.map(({ key }) => key));
+  }
+  function failWholly(error: unknown): void {
+    fail([{ key: WHOLE_TABLE, reason: error instanceof Error ? error.message : String(error) }]);
   }
 
-  /** Names of what failed; `undefined` if the tool could not be used at all. */
-  async function write(
-    names: readonly string[],
-    call: () => Promise<readonly RowFailure[]>,
-  ): Promise<ReadonlySet<string>> {
-    if (names.length === 0) return new Set();
+  let plan: SetPlan = { early: [], late: [] };
+  try {
+    plan = await comparePlan(table, memory, desired, isAllowing);
+  } catch (error) {
+    failWholly(error);
+    memory.known = undefined;
+    for (const family of FAMILIES) unready.set(family, "the sets could not be listed");
+  }
+  const known = memory.known ?? new Map<string, ActualSet | IpsetRow>();
+  const wanted = new Map(desired.map((set) => [set.name, set]));
+
+  /** Sets that were not written as they should. */
+  async function writeRun(run: readonly SetStep[]): Promise<ReadonlySet<string>> {
     try {
-      return fail(await call());
+      const replaced = run.flatMap((step) => (step.kind === "replace" ? step.set : []));
+      const failures =
+        replaced.length > 0 ? await table.replace(replaced) : await table.write(run.filter(isWrite));
+      fail(failures);
+      return new Set(failures.map(({ key }) => key));
     } catch (error) {
-      fail([{ key: WHOLE_TABLE, reason: messageOf(error) }]);
-      for (const name of names) memory.troubled.add(name);
-      return new Set(names);
+      failWholly(error);
+      return new Set(run.map(({ set }) => set.name));
     }
   }
 
-  let plan = EMPTY_PLAN;
-  let listFailure: string | undefined;
-  try {
-    plan = await comparePlan(table, memory, desired);
-  } catch (error) {
-    listFailure = messageOf(error);
-    fail([{ key: WHOLE_TABLE, reason: listFailure }]);
-    memory.known = undefined;
-  }
-  const known = memory.known ?? new Map<string, ActualSet | IpsetRow>();
-  const leaving = new Map(plan.removals.map(({ set, members }) => [set.name, members]));
-
-  return {
-    async add() {
-      const unready = new Map<Family, string>();
-      if (listFailure !== undefined)
-        for (const family of FAMILIES) unready.set(family, "the sets could not be listed");
-      for (const segment of segmentsOf(plan.additions)) {
-        const sets = segment.steps.map(setOf);
-        // What follows a failure relies on it.
-        const refused =
-          unready.size > 0
-            ? new Set(sets.map(({ name }) => name))
-            : await write(
-                sets.map(({ name }) => name),
-                () => (segment.kind === "add" ? table.add(segment.additions) : table.replace(sets)),
-              );
-        for (const step of segment.steps) {
-          const set = setOf(step);
-          if (refused.has(set.name)) {
-            if (!unready.has(set.family)) unready.set(set.family, `set ${set.name} is not complete`);
-            memory.troubled.add(set.name);
-            continue;
-          }
-          tally.added(step);
-          const rest = leaving.get(set.name) ?? [];
-          const isWhole = step.kind === "replace" || rest.length === 0;
-          known.set(set.name, isWhole ? set : { ...set, members: mergeMembers(set.members, rest) });
+  async function write(steps: readonly SetStep[]): Promise<void> {
+    for (const run of runsOf(steps)) {
+      // What follows a failure may rely on it.
+      const refused = unready.size > 0 ? new Set(run.map(({ set }) => set.name)) : await writeRun(run);
+      for (const step of run) {
+        const { name, family } = step.set;
+        if (refused.has(name)) {
+          memory.troubled.add(name);
+          if (!unready.has(family)) unready.set(family, `set ${name} is not as it should be`);
+        } else {
+          tally.count(step);
+          remember(known, step, wanted.get(name));
         }
       }
+    }
+  }
+
+  return {
+    async writeEarly() {
+      await write(plan.early);
       return unready;
     },
-    async remove(mayRemove) {
-      const removals = plan.removals.filter(({ set }) => mayRemove(set.family));
-      const kept = await write(
-        removals.map(({ set }) => set.name),
-        () => table.remove(removals),
-      );
-      for (const change of removals) {
-        if (kept.has(change.set.name)) continue;
-        tally.removed(change);
-        if (!memory.troubled.has(change.set.name)) known.set(change.set.name, change.set);
-      }
-      const names = plan.destroyed.filter(({ family }) => mayRemove(family)).map(({ name }) => name);
-      const left = await write(names, () => table.destroy(names));
-      for (const name of names) {
-        if (left.has(name)) continue;
-        tally.destroyed(name);
-        known.delete(name);
-      }
+    writeLate: (mayWrite) =>
+      write(plan.late.filter(({ set: { family } }) => !unready.has(family) && mayWrite(family))),
+    async writeAll() {
+      await write([...plan.early, ...plan.late]);
     },
     report: () => ({ listed, done: tally.done, repaired: tally.repaired, failed }),
   };
 }
 
-interface Segment {
-  readonly kind: SetStep["kind"];
-  readonly steps: SetStep[];
-  readonly additions: SetAddition[];
+function isWrite(step: SetStep): step is SetWrite {
+  return step.kind !== "replace";
 }
 
-/** Runs of one kind: each is one call, and their order stays. */
-function segmentsOf(steps: readonly SetStep[]): readonly Segment[] {
-  const segments: Segment[] = [];
-  for (const step of steps) {
-    let last = segments.at(-1);
-    if (last?.kind !== step.kind) {
-      last = { kind: step.kind, steps: [], additions: [] };
-      segments.push(last);
-    }
-    last.steps.push(step);
-    if (step.kind === "add") last.additions.push(step.addition);
+/** What the kernel holds after the step; the desired row itself as soon as it is equal to it. */
+function remember(
+  known: Map<string, ActualSet | IpsetRow>,
+  step: SetStep,
+  desired: IpsetRow | undefined,
+): void {
+  const { name } = step.set;
+  if (step.kind === "destroy") {
+    known.delete(name);
+    return;
   }
-  return segments;
+  const has = known.get(name)?.members ?? [];
+  const members =
+    step.kind === "add" ? mergeMembers(has, step.members)
+    : step.kind === "remove" ? withoutMembers(has, step.members)
+    : step.set.members; // prettier-ignore
+  const isDone = desired !== undefined && desired.members.length === members.length;
+  known.set(name, isDone ? desired : { ...step.set, members });
 }
 
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+/** Runs of steps that are one call each, in order. */
+function runsOf(steps: readonly SetStep[]): readonly (readonly SetStep[])[] {
+  const runs: SetStep[][] = [];
+  for (const step of steps) {
+    const last = runs.at(-1);
+    if (last?.[0] && isWrite(last[0]) === isWrite(step)) last.push(step);
+    else runs.push([step]);
+  }
+  return runs;
 }

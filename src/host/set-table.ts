@@ -2,17 +2,24 @@
 import type { RowFailure } from "./kernel-table.ts";
 import type { IpsetRow, IpsetType } from "./ipset-state.ts";
 
-/** Members of one set that are to be added or removed. */
-export interface SetChange {
-  /** The set as it is wanted: its header, should it have to be created, and its members. */
-  readonly set: IpsetRow;
-  readonly members: readonly string[];
-}
+/**
+ * `allow`: members of the set are let through (peers, ports), so removing closes and adding opens. `isolate`: all others. Of
+ * these the order matters, and what opens comes last in it.
+ */
+export type SetRole = "allow" | "isolate";
 
-export interface SetAddition extends SetChange {
-  /** The set may be absent and is created. Otherwise absence is a failure: half of a set would be worse than none. */
-  readonly create: boolean;
-}
+/** One change of one set. */
+export type SetWrite =
+  | {
+      /** `create`: the set is absent. `add`: it is there; absence is a failure, since half a set would be worse than none. */
+      readonly kind: "create" | "add" | "remove";
+      readonly role: SetRole;
+      /** The set as it is wanted. */
+      readonly set: IpsetRow;
+      /** What is added or removed; all members of a set that is created. */
+      readonly members: readonly string[];
+    }
+  | { readonly kind: "destroy"; readonly set: Pick<IpsetRow, "name" | "family"> };
 
 /** A set as the kernel has it: one of ours, or one that somebody has made under our name. */
 export interface ActualSet extends Omit<IpsetRow, "type"> {
@@ -23,22 +30,19 @@ export interface ActualSet extends Omit<IpsetRow, "type"> {
 }
 
 /**
- * The ipsets whose names begin with our prefix. Calls are batches in the order given: a thousand changes are one
- * `ipset restore`. A refused change does not stop the others; failures carry the name of the set as key. A throw means that
- * ipset could not be used at all.
+ * The ipsets whose names begin with our prefix. A throw means that ipset could not be used at all; other failures are
+ * returned and carry the name of the set as key.
  */
 export interface SetTable {
   /** All sets of ours with all members, sorted. */
   list(): Promise<readonly ActualSet[]>;
   /**
-   * What is there already is success (and loses its counters). A member that one set refuses is withheld from the sets
-   * after it, which rely on it: a pod must not be known before its isolation is in force.
+   * One batch, in the order given: a thousand changes are one `ipset restore`. Adding what is there already is success (but
+   * resets its counters), and so are removing and destroying what is absent. A set that a rule names cannot be destroyed. A
+   * refused change does not stop the others, except that a member which a set of role `isolate` refuses is withheld from
+   * what follows and could open: a pod must not be known before its isolation is in force.
    */
-  add(changes: readonly SetAddition[]): Promise<readonly RowFailure[]>;
-  /** What is absent already is success. */
-  remove(changes: readonly SetChange[]): Promise<readonly RowFailure[]>;
-  /** Removes whole sets. One that a rule still names is a failure, one that is absent is success. */
-  destroy(names: readonly string[]): Promise<readonly RowFailure[]>;
+  write(writes: readonly SetWrite[]): Promise<readonly RowFailure[]>;
   /** Gives sets that exist with another type, family or options the wanted header and members, while rules name them. */
   replace(sets: readonly IpsetRow[]): Promise<readonly RowFailure[]>;
 }

@@ -3,14 +3,11 @@ import type { IpsetRow } from "./ipset-state.ts";
 import type { SetChanges } from "./policy-report.ts";
 import type { KnownSets, SetStep } from "./set-plan.ts";
 import { headerFits } from "./set-table.ts";
-import type { SetChange } from "./set-table.ts";
 
 export interface SetTally {
   readonly done: SetChanges;
   readonly repaired: SetChanges;
-  added(step: SetStep): void;
-  removed(change: SetChange): void;
-  destroyed(name: string): void;
+  count(step: SetStep): void;
 }
 
 /**
@@ -20,38 +17,37 @@ export interface SetTally {
 export function createSetTally(expected: KnownSets | undefined, troubled: ReadonlySet<string>): SetTally {
   const done = { created: 0, replaced: 0, destroyed: 0, membersAdded: 0, membersRemoved: 0 };
   const repaired = { ...done };
-  const find = (name: string) => (troubled.has(name) ? undefined : expected?.get(name));
 
-  function added(step: SetStep): void {
-    const set = step.kind === "replace" ? step.set : step.addition.set;
-    const before = find(set.name);
-    if (step.kind === "replace") {
-      done.replaced += 1;
-      if (before !== undefined && headerFits(before, set)) repaired.replaced += 1;
-      return;
+  function count(step: SetStep): void {
+    const before = expected?.get(step.set.name);
+    const isJudged = expected !== undefined && !troubled.has(step.set.name);
+    switch (step.kind) {
+      case "create":
+        done.created += 1;
+        done.membersAdded += step.members.length;
+        if (!isJudged || before === undefined) return;
+        repaired.created += 1;
+        repaired.membersAdded += countCommon(step.members, before);
+        return;
+      case "add":
+        done.membersAdded += step.members.length;
+        if (isJudged && before) repaired.membersAdded += countCommon(step.members, before);
+        return;
+      case "remove":
+        done.membersRemoved += step.members.length;
+        if (isJudged && before)
+          repaired.membersRemoved += step.members.length - countCommon(step.members, before);
+        return;
+      case "replace":
+        done.replaced += 1;
+        if (isJudged && before !== undefined && headerFits(before, step.set)) repaired.replaced += 1;
+        return;
+      case "destroy":
+        done.destroyed += 1;
+        if (isJudged && before === undefined) repaired.destroyed += 1;
     }
-    const { members, create } = step.addition;
-    done.membersAdded += members.length;
-    if (create) done.created += 1;
-    if (before === undefined) return;
-    if (create) repaired.created += 1;
-    repaired.membersAdded += countCommon(members, before);
   }
-
-  return {
-    done,
-    repaired,
-    added,
-    removed({ set, members }) {
-      done.membersRemoved += members.length;
-      const before = find(set.name);
-      if (before !== undefined) repaired.membersRemoved += members.length - countCommon(members, before);
-    },
-    destroyed(name) {
-      done.destroyed += 1;
-      if (expected !== undefined && !troubled.has(name) && !expected.has(name)) repaired.destroyed += 1;
-    },
-  };
+  return { done, repaired, count };
 }
 
 function countCommon(members: readonly string[], before: Pick<IpsetRow, "members">): number {

@@ -1,6 +1,6 @@
 // Takes all chains, jumps and sets of network policy away: for `cleanup`, and for a start without policy.
 import type { KernelTable, RowFailure } from "../host/kernel-table.ts";
-import type { SetTable } from "../host/set-table.ts";
+import type { SetTable, SetWrite } from "../host/set-table.ts";
 import type { FirewallRow } from "../host/state.ts";
 import { FAMILIES } from "../net/ip.ts";
 import { ExecError } from "./exec.ts";
@@ -52,9 +52,10 @@ async function removeRules(table: KernelTable<FirewallRow>): Promise<Removed> {
 }
 
 async function removeSets(table: SetTable): Promise<Removed> {
-  const names = (await listSets(table)).map(({ name }) => name);
-  const failures = names.length === 0 ? [] : await table.destroy(names);
-  return { count: names.length - failures.length, failures };
+  const sets = await listSets(table);
+  const writes = sets.map((set): SetWrite => ({ kind: "destroy", set }));
+  const failures = writes.length === 0 ? [] : await table.write(writes);
+  return { count: writes.length - failures.length, failures };
 }
 
 /** Where there is no ipset, nobody has made a set. */

@@ -1,7 +1,7 @@
 // Sets in the real kernel: created, filled, emptied, replaced under a rule, and nobody else's touched.
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { IpsetRow } from "../../src/host/ipset-state.ts";
-import type { SetTable } from "../../src/host/set-table.ts";
+import type { SetTable, SetWrite } from "../../src/host/set-table.ts";
 import { createSetTable } from "../../src/kernel/ipset/set-table.ts";
 import type { Family } from "../../src/net/ip.ts";
 import { createNamespace } from "../support/netns.ts";
@@ -47,7 +47,15 @@ function row(name: string, members: readonly string[], more: Partial<IpsetRow> =
   };
 }
 
-const whole = (set: IpsetRow) => ({ set, members: set.members, create: true });
+type Change = Extract<SetWrite, { readonly members: unknown }>;
+const change = (kind: Change["kind"], set: IpsetRow, members = set.members): Change => ({
+  kind,
+  role: "isolate",
+  set,
+  members,
+});
+const whole = (set: IpsetRow) => change("create", set);
+const destroyed = (name: string): SetWrite => ({ kind: "destroy", set: { name, family: 4 } });
 const listed = (set: IpsetRow) => ({ ...set, plain: true });
 
 const ADDRESSES: Readonly<Record<Family, readonly string[]>> = {
@@ -78,26 +86,24 @@ describe.each([4, 6] as const)("IPv%i", (family) => {
   ];
 
   test("every type is listed as it was written, by one process", async () => {
-    expect(await sets.add(all.map(whole))).toEqual([]);
+    expect(await sets.write(all.map(whole))).toEqual([]);
     expect(processes).toEqual(["ipset -exist restore"]);
     expect((await sets.list()).toSorted((a, b) => (a.name < b.name ? -1 : 1))).toEqual(
       all.map(listed).toSorted((a, b) => (a.name < b.name ? -1 : 1)),
     );
-    expect(await sets.add(all.map(whole)), "what is there already is success").toEqual([]);
+    expect(await sets.write(all.map(whole)), "what is there already is success").toEqual([]);
   });
 
   test("members go, also those that are gone already, and then the sets", async () => {
-    await sets.add(all.map(whole));
+    await sets.write(all.map(whole));
     const [first] = all as [IpsetRow];
-    const change = { set: first, members: first.members.slice(1) };
-    expect(await sets.remove([change])).toEqual([]);
-    expect(
-      await sets.remove([change, { set: { ...first, name: "FTSP-absent" }, members: first.members }]),
-    ).toEqual([]);
+    const rest = change("remove", first, first.members.slice(1));
+    expect(await sets.write([rest])).toEqual([]);
+    expect(await sets.write([rest, change("remove", { ...first, name: "FTSP-absent" })])).toEqual([]);
     expect((await sets.list()).find(({ name }) => name === first.name)?.members).toEqual(
       first.members.slice(0, 1),
     );
-    expect(await sets.destroy([...all.map(({ name }) => name), "FTSP-absent"])).toEqual([]);
+    expect(await sets.write([...all.map(({ name }) => name), "FTSP-absent"].map(destroyed))).toEqual([]);
     expect(await sets.list()).toEqual([]);
   });
 
@@ -106,9 +112,9 @@ describe.each([4, 6] as const)("IPv%i", (family) => {
       family === 4 ? `10.${i >> 16}.${(i >> 8) & 255}.${i & 255}` : `fd00::${(i + 1).toString(16)}`,
     );
     const big = row("big", members, { family });
-    expect(await sets.add([whole(big)])).toEqual([]);
+    expect(await sets.write([whole(big)])).toEqual([]);
     expect(await sets.list()).toEqual([listed(big)]);
-    expect(await sets.remove([{ set: big, members: big.members.slice(1) }])).toEqual([]);
+    expect(await sets.write([change("remove", big, big.members.slice(1))])).toEqual([]);
     expect((await sets.list())[0]?.members).toEqual(big.members.slice(0, 1));
     expect(processes).toEqual(["ipset -exist restore", "ipset save", "ipset -exist restore", "ipset save"]);
   });
@@ -126,7 +132,7 @@ describe("others", () => {
     await ipset(...FOREIGN);
     const before = [await saved("KUBE-CLUSTER-IP"), await saved("FTSQ-x")];
     const own = row("own", ["10.0.0.1"]);
-    await sets.add([whole(own)]);
+    await sets.write([whole(own)]);
     expect(await sets.list()).toEqual([listed(own)]);
     const theirs = {
       ...own,
@@ -135,14 +141,14 @@ describe("others", () => {
       members: ["10.9.9.9,tcp:1"],
     };
     const failures = [
-      await sets.add([{ ...whole(theirs), create: false }]),
-      await sets.remove([whole(theirs)]),
-      await sets.destroy([theirs.name]),
+      await sets.write([change("add", theirs)]),
+      await sets.write([change("remove", theirs)]),
+      await sets.write([destroyed(theirs.name)]),
       await sets.replace([theirs]),
     ];
     for (const failed of failures)
       expect(failed).toEqual([{ key: "KUBE-CLUSTER-IP", reason: expect.stringContaining("is not ours") }]);
-    await sets.destroy(["FTSP-own"]);
+    await sets.write([destroyed("FTSP-own")]);
     expect([await saved("KUBE-CLUSTER-IP"), await saved("FTSQ-x")]).toEqual(before);
   });
 
@@ -153,11 +159,11 @@ describe("others", () => {
     ["a timeout", "hash:ip family inet maxelem 1048576 timeout 3"],
     ["room for fewer members", "hash:ip family inet maxelem 4"],
     ["counters", "hash:ip family inet maxelem 1048576 counters"],
-  ])("a set of our name with %s is refused by add and made right by replace", async (_, options) => {
+  ])("a set of our name with %s is refused by write and made right by replace", async (_, options) => {
     await ipset(`create FTSP-x ${options}`);
     const wanted = row("x", ["10.0.0.1", "10.0.0.2"]);
     const other = row("y", ["10.0.0.9"]);
-    expect(await sets.add([whole(wanted), whole(other)])).toEqual([
+    expect(await sets.write([whole(wanted), whole(other)])).toEqual([
       { key: "FTSP-x", reason: expect.stringContaining("same name already exists") },
     ]);
     expect(await sets.replace([wanted])).toEqual([]);
@@ -169,7 +175,7 @@ describe("others", () => {
 describe("a set that a rule names", () => {
   const set = row("used", ["10.0.0.1"]);
   beforeEach(async () => {
-    await sets.add([whole(set)]);
+    await sets.write([whole(set)]);
     await namespace.exec("iptables", [
       "-A",
       "FORWARD",
@@ -184,8 +190,8 @@ describe("a set that a rule names", () => {
   });
 
   test("is not destroyed; the others are", async () => {
-    await sets.add([whole(row("free", []))]);
-    expect(await sets.destroy([set.name, "FTSP-free"])).toEqual([
+    await sets.write([whole(row("free", []))]);
+    expect(await sets.write([set.name, "FTSP-free"].map(destroyed))).toEqual([
       { key: set.name, reason: expect.stringContaining("in use by a kernel component") },
     ]);
     expect(await sets.list()).toEqual([listed(set)]);
@@ -217,11 +223,7 @@ test("a refused member loses neither the others nor its own set, and is withheld
   );
   const full = row("full", ["10.0.0.1", "10.0.0.2"]);
   const [early, late] = [row("early", ["10.0.0.1", "10.0.0.2"]), row("late", ["10.0.0.1", "10.0.0.2"])];
-  const failures = await sets.add([
-    whole(early),
-    { ...whole(full), create: false },
-    { ...whole(late), create: false },
-  ]);
+  const failures = await sets.write([whole(early), change("add", full), change("add", late)]);
   expect(failures).toEqual([
     { key: "FTSP-full", reason: "Hash is full, cannot add more elements (add FTSP-full 10.0.0.2)" },
     { key: "FTSP-late", reason: "10.0.0.2 is withheld, since a set before this one refused it" },
@@ -241,5 +243,5 @@ test("without the right to use ipset everything throws, with the tool's words", 
     },
   );
   await expect(unprivileged.list()).rejects.toThrow("Operation not permitted");
-  await expect(unprivileged.add([whole(row("x", ["10.0.0.1"]))])).rejects.toThrow("Operation not permitted");
+  await expect(unprivileged.write([whole(row("x", ["10.0.0.1"]))])).rejects.toThrow("Operation not permitted");
 });

@@ -2,7 +2,7 @@
 import type { IpsetRow } from "../../src/host/ipset-state.ts";
 import type { KernelTable, RowFailure } from "../../src/host/kernel-table.ts";
 import { headerFits } from "../../src/host/set-table.ts";
-import type { ActualSet, SetTable } from "../../src/host/set-table.ts";
+import type { ActualSet, SetTable, SetWrite } from "../../src/host/set-table.ts";
 import type { FirewallRow } from "../../src/host/state.ts";
 import { targetOf } from "../../src/kernel/iptables/save-codec.ts";
 import { firewallKey, firewallRowsEqual } from "../../src/kernel/iptables/saved-rows.ts";
@@ -12,7 +12,7 @@ export interface PolicyKernelState {
   readonly sets: readonly IpsetRow[];
 }
 
-/** Each step of a call that may go wrong: `list`, `add FTSP-x`, `remove FTSP-x`, `destroy FTSP-x`, `put KEY`, ... */
+/** Each step of a call that may go wrong: `list sets`, `create FTSP-x`, `add FTSP-x`, `remove FTSP-x`, `destroy FTSP-x`, `put KEY`, ... */
 export type FaultAt = (step: string) => "refuse" | "throw" | undefined;
 
 export interface FakePolicyKernel {
@@ -21,7 +21,7 @@ export interface FakePolicyKernel {
   /** Tests may change both behind everybody's back. */
   readonly setRows: Map<string, ActualSet>;
   readonly firewallRows: Map<string, FirewallRow>;
-  /** Calls in order, e.g. `sets.add FTSP-4k-x+1`: each is a process. */
+  /** Calls in order, e.g. `sets.write add:FTSP-4k-x:1`: each is a process. */
   readonly calls: string[];
   /** Told after every single write. */
   onState: (state: PolicyKernelState) => void;
@@ -72,21 +72,40 @@ function isNamed(fake: FakePolicyKernel, set: string): boolean {
 }
 
 function createFakeSets(getFake: () => FakePolicyKernel): SetTable {
-  /** Runs `write` on each item; a call is told as one line. */
-  async function eachOf<Item>(
-    verb: string,
-    items: readonly Item[],
-    tell: (item: Item) => string,
-    write: (item: Item) => RowFailure | undefined,
-  ): Promise<readonly RowFailure[]> {
+  function tell(write: SetWrite): string {
+    if (write.kind === "destroy") return `destroy:${write.set.name}`;
+    return `${write.kind}:${write.set.name}:${write.members.length}`;
+  }
+
+  function destroy(name: string): string | undefined {
     const fake = getFake();
-    fake.calls.push(`sets.${verb} ${items.map(tell).join(" ")}`);
-    await Promise.resolve();
-    return items.flatMap((item) => {
-      const failure = write(item);
-      if (failure === undefined) fake.onState(fake.state());
-      return failure ?? [];
+    if (refusal(fake, `destroy ${name}`)) return "refused";
+    if (isNamed(fake, name)) return "in use";
+    fake.setRows.delete(name);
+    return undefined;
+  }
+
+  /** Why it was refused, in part or wholly. */
+  function apply(write: SetWrite, refused: Set<string>): string | undefined {
+    const fake = getFake();
+    if (write.kind === "destroy") return destroy(write.set.name);
+    const { kind, role, set, members } = write;
+    const actual =
+      fake.setRows.get(set.name) ?? (kind === "create" ? { ...set, members: [], plain: true } : undefined);
+    const isFit = kind === "remove" || (actual !== undefined && headerFits(actual, set));
+    if (refusal(fake, `${kind} ${set.name}`) || !isFit) {
+      if (role === "isolate") for (const member of members) refused.add(member);
+      return "refused";
+    }
+    if (actual === undefined) return undefined;
+    const closes = kind === "create" || (kind === "remove" && role === "allow");
+    const touched = new Set(closes ? members : members.filter((member) => !refused.has(member)));
+    const rest = actual.members.filter((member) => !touched.has(member));
+    fake.setRows.set(set.name, {
+      ...actual,
+      members: kind === "remove" ? rest : [...rest, ...touched].sort(),
     });
+    return touched.size === members.length ? undefined : "withheld";
   }
 
   return {
@@ -96,62 +115,28 @@ function createFakeSets(getFake: () => FakePolicyKernel): SetTable {
       if (refusal(fake, "list sets")) throw new Error("ipset cannot be used");
       return await Promise.resolve([...fake.setRows.values()]);
     },
-    async add(changes) {
+    async write(writes) {
+      const fake = getFake();
+      fake.calls.push(`sets.write ${writes.map(tell).join(" ")}`);
+      await Promise.resolve();
       const refused = new Set<string>();
-      return eachOf(
-        "add",
-        changes,
-        ({ set, members, create }) => `${create ? "*" : ""}${set.name}+${members.length}`,
-        ({ set, members, create }) => {
-          const { setRows } = getFake();
-          const actual = setRows.get(set.name) ?? (create ? { ...set, members: [], plain: true } : undefined);
-          const late = members.find((member) => refused.has(member));
-          if (actual !== undefined && headerFits(actual, set) && !refusal(getFake(), `add ${set.name}`)) {
-            const added = members.filter((member) => !refused.has(member));
-            setRows.set(set.name, { ...actual, members: [...new Set([...actual.members, ...added])].sort() });
-            return late === undefined ? undefined : { key: set.name, reason: `${late} is withheld` };
-          }
-          for (const member of members) refused.add(member);
-          return { key: set.name, reason: "refused" };
-        },
-      );
+      return writes.flatMap((write) => {
+        const reason = apply(write, refused);
+        fake.onState(fake.state());
+        return reason === undefined ? [] : { key: write.set.name, reason };
+      });
     },
-    remove: (changes) =>
-      eachOf(
-        "remove",
-        changes,
-        ({ set, members }) => `${set.name}-${members.length}`,
-        ({ set, members }) => {
-          const { setRows } = getFake();
-          if (refusal(getFake(), `remove ${set.name}`)) return { key: set.name, reason: "refused" };
-          const actual = setRows.get(set.name);
-          const gone = new Set(members);
-          if (actual)
-            setRows.set(set.name, {
-              ...actual,
-              members: actual.members.filter((member) => !gone.has(member)),
-            });
-          return undefined;
-        },
-      ),
-    destroy: (names) =>
-      eachOf("destroy", names, String, (name) => {
-        if (refusal(getFake(), `destroy ${name}`)) return { key: name, reason: "refused" };
-        if (isNamed(getFake(), name)) return { key: name, reason: "in use" };
-        getFake().setRows.delete(name);
-        return undefined;
-      }),
-    replace: (sets) =>
-      eachOf(
-        "replace",
-        sets,
-        ({ name, members }) => `${name}=${members.length}`,
-        (set) => {
-          if (refusal(getFake(), `replace ${set.name}`)) return { key: set.name, reason: "refused" };
-          getFake().setRows.set(set.name, { ...set, plain: true });
-          return undefined;
-        },
-      ),
+    async replace(sets) {
+      const fake = getFake();
+      fake.calls.push("sets.replace");
+      await Promise.resolve();
+      return sets.flatMap((set) => {
+        if (refusal(fake, `replace ${set.name}`)) return { key: set.name, reason: "refused" };
+        fake.setRows.set(set.name, { ...set, plain: true });
+        fake.onState(fake.state());
+        return [];
+      });
+    },
   };
 }
 
@@ -214,10 +199,25 @@ function createFakeFirewall(getFake: () => FakePolicyKernel): KernelTable<Firewa
       const fake = getFake();
       fake.calls.push(`firewall.remove ${rows.length}`);
       await Promise.resolve();
-      const failures = rows.flatMap((row) =>
-        refusal(fake, `remove ${firewallKey(row)}`) ? { key: firewallKey(row), reason: "refused" } : [],
-      );
-      const refused = new Set(failures.map(({ key }) => key));
+      const refused = new Map<string, string>();
+      for (const row of rows)
+        if (refusal(fake, `remove ${firewallKey(row)}`)) refused.set(firewallKey(row), "refused");
+      for (let isSettled = false; !isSettled;) {
+        const rest = new Map(fake.firewallRows);
+        for (const row of rows) if (!refused.has(firewallKey(row))) rest.delete(firewallKey(row));
+        const before = refused.size;
+        // A chain that a remaining rule leads to stays.
+        const orphans = [...rest.values()].filter(
+          (row) => objection(row, rest)?.startsWith("Chain") === true,
+        );
+        const targets = new Set(
+          orphans.flatMap((row) => (row.kind === "chain" ? row.rules : [row.rule]).map(targetOf)),
+        );
+        for (const row of rows)
+          if (row.kind === "chain" && targets.has(row.name)) refused.set(firewallKey(row), "still used");
+        isSettled = refused.size === before;
+      }
+      const failures = Array.from(refused, ([key, reason]) => ({ key, reason }));
       for (const row of rows) if (!refused.has(firewallKey(row))) fake.firewallRows.delete(firewallKey(row));
       fake.onState(fake.state());
       return failures;

@@ -9,33 +9,47 @@ export interface KernelState {
 }
 
 /**
- * Sets and members are added row by row in the order of `after`, then all chains change at once, then members and sets go
- * in the reverse order of `before`. Nothing here orders rows by what they are.
+ * The order that `CompiledPolicy.sets` asks for: new sets; peers that go; pods that come, in the order of `after`; all chains
+ * at once; pods that go, in the reverse order; peers that come; sets that go.
  */
 export function statesBetween(before: CompiledPolicy, after: CompiledPolicy): readonly KernelState[] {
   const states: KernelState[] = [];
   const sets = new Map(before.sets.map((row) => [row.name, row]));
-  const note = (firewall: readonly FirewallRow[]): number =>
-    states.push({ firewall, sets: [...sets.values()] });
-  note(before.firewall);
+  let { firewall } = before;
+  const note = (): number => states.push({ firewall, sets: [...sets.values()] });
+  const change = (
+    rows: readonly IpsetRow[],
+    membersOf: (has: readonly string[], row: IpsetRow) => Iterable<string>,
+  ) => {
+    for (const row of rows) {
+      const has = sets.get(row.name);
+      if (has === undefined) continue;
+      sets.set(row.name, { ...row, members: [...new Set(membersOf(has.members, row))].sort() });
+      note();
+    }
+  };
+  const allowing = after.sets.filter(({ name }) => after.specs.has(name));
+  const isolating = after.sets.filter(({ name }) => !after.specs.has(name));
+  const union = (has: readonly string[], row: IpsetRow) => [...has, ...row.members];
+  const common = (has: readonly string[], row: IpsetRow) =>
+    has.filter((member) => row.members.includes(member));
+  note();
   for (const row of after.sets) {
-    const members = new Set([...(sets.get(row.name)?.members ?? []), ...row.members]);
-    sets.set(row.name, { ...row, members: [...members].sort() });
-    note(before.firewall);
+    if (sets.has(row.name)) continue;
+    sets.set(row.name, row);
+    note();
   }
-  note(after.firewall);
-  const wanted = new Map(after.sets.map((row) => [row.name, row]));
-  for (const { name } of orderOfRemoval(before, after)) {
-    const row = wanted.get(name);
-    if (row) sets.set(name, row);
-    else sets.delete(name);
-    note(after.firewall);
+  change(allowing, common);
+  change(isolating, union);
+  firewall = after.firewall;
+  note();
+  change(isolating.toReversed(), common);
+  change(allowing, union);
+  const wanted = new Set(after.sets.map(({ name }) => name));
+  for (const { name } of before.sets.toReversed()) {
+    if (wanted.has(name)) continue;
+    sets.delete(name);
+    note();
   }
   return states;
-}
-
-function orderOfRemoval(before: CompiledPolicy, after: CompiledPolicy): readonly IpsetRow[] {
-  const kept = after.sets.toReversed();
-  const names = new Set(kept.map(({ name }) => name));
-  return [...kept, ...before.sets.toReversed().filter(({ name }) => !names.has(name))];
 }

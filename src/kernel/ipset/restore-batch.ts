@@ -1,5 +1,6 @@
 // Runs lines through `ipset restore`, which stops at the first error, so that one refused line does not lose the others.
 import type { RowFailure } from "../../host/kernel-table.ts";
+import type { SetRole } from "../../host/set-table.ts";
 import { ExecError } from "../exec.ts";
 import type { Exec } from "../exec.ts";
 
@@ -7,6 +8,8 @@ export interface RestoreLine {
   readonly text: string;
   readonly verb: "create" | "add" | "del" | "destroy";
   readonly set: string;
+  /** Absent: `isolate`. */
+  readonly role?: SetRole;
   /** What the line is about: members that the set lacks if it is refused. */
   readonly members: readonly string[];
   /** Known before anybody is asked: the line is not run. */
@@ -32,14 +35,14 @@ const ABSENT = /does not exist|not in set|it's not added/;
 interface Refusals {
   readonly failures: RowFailure[];
   readonly perSet: Map<string, number>;
-  /** Members that a set should have and has not. */
+  /** Members that a set which isolates should have and has not, or should not have and has. */
   readonly members: Set<string>;
 }
 
 /**
  * After an error all other lines are run again, those before it too: when ipset ends with an error it may not have sent
  * them yet (it collects lines). So every line must be one that can be repeated. Lines come after what they rely on: a
- * member that was refused is withheld from later sets.
+ * member that a set refuses is withheld from what follows and could open.
  * @throws {ExecError} if ipset cannot be used at all
  */
 export async function runRestore(exec: Exec, lines: Iterable<RestoreLine>): Promise<readonly RowFailure[]> {
@@ -105,8 +108,7 @@ function refuse(refusals: Refusals, line: RestoreLine, reason: string): void {
   if (count === 0) refusals.failures.push({ key: line.set, reason });
   // Without the set none of its lines can succeed.
   refusals.perSet.set(line.set, count + (line.verb === "create" ? MAX_REFUSALS_PER_SET : 1));
-  if (line.verb === "add" || line.verb === "create")
-    for (const member of line.members) refusals.members.add(member);
+  if (line.role !== "allow") for (const member of line.members) refusals.members.add(member);
 }
 
 /** Refuses what cannot or must not be run any more. */
@@ -116,7 +118,8 @@ function isWanted(refusals: Refusals, line: RestoreLine): boolean {
     refuse(refusals, line, "");
     return false;
   }
-  if (line.verb !== "add") return true;
+  // Taking a peer away closes; creating opens nothing, as no rule names a new set.
+  if (line.verb === "create" || (line.verb === "del" && line.role === "allow")) return true;
   const withheld = line.members.find((member) => refusals.members.has(member));
   if (withheld === undefined) return true;
   refuse(refusals, line, `${withheld} is withheld, since a set before this one refused it`);

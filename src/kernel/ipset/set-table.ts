@@ -1,7 +1,7 @@
 // Kernel table of ipsets, by `ipset save` and `ipset restore`.
 import type { IpsetRow } from "../../host/ipset-state.ts";
 import type { RowFailure } from "../../host/kernel-table.ts";
-import type { SetAddition, SetChange, SetTable } from "../../host/set-table.ts";
+import type { SetRole, SetTable, SetWrite } from "../../host/set-table.ts";
 import type { Exec } from "../exec.ts";
 import { memberProblem } from "./member-codec.ts";
 import { runRestore } from "./restore-batch.ts";
@@ -13,57 +13,42 @@ export interface SetTableOptions {
   readonly prefix: string;
 }
 
-/** One process lists; one process adds, removes or destroys; `replace`, which is rare, takes some per set. */
+/** One process lists, one process writes; `replace`, which is rare, takes some per set. */
 export function createSetTable({ prefix }: SetTableOptions, modules: { readonly exec: Exec }): SetTable {
   const { exec } = modules;
   return {
     // All sets of the host: asking for one at a time would be a process each.
     list: async () => parseIpsetSave((await exec("ipset", ["save"])).stdout, prefix),
-    add: (changes) => runRestore(exec, additionLines(changes, prefix)),
-    remove: (changes) => runRestore(exec, removalLines(changes, prefix)),
-    destroy: (names) => runRestore(exec, destroyLines(names, prefix)),
+    write: (writes) => runRestore(exec, linesOf(writes, prefix)),
     replace: (sets) => replaceSets(exec, prefix, sets),
   };
 }
 
-function* additionLines(changes: readonly SetAddition[], prefix: string): Generator<RestoreLine> {
-  for (const { set, members, create } of changes) {
-    const { name } = set;
+function* linesOf(writes: readonly SetWrite[], prefix: string): Generator<RestoreLine> {
+  for (const write of writes) {
+    const { name } = write.set;
     const problem = setNameProblem(name, prefix);
-    if (problem !== undefined) {
-      yield { text: "", verb: "create", set: name, members, problem };
+    if (write.kind === "destroy") {
+      yield { text: `destroy ${name}`, verb: "destroy", set: name, members: [], ...(problem && { problem }) };
       continue;
     }
-    if (create) yield { text: renderCreate(set), verb: "create", set: name, members };
-    yield* memberLines("add", set, members);
-  }
-}
-
-function* removalLines(changes: readonly SetChange[], prefix: string): Generator<RestoreLine> {
-  for (const { set, members } of changes) {
-    const problem = setNameProblem(set.name, prefix);
-    if (problem === undefined) yield* memberLines("del", set, members);
-    else yield { text: "", verb: "destroy", set: set.name, members, problem };
-  }
-}
-
-function* destroyLines(names: readonly string[], prefix: string): Generator<RestoreLine> {
-  for (const name of names) {
-    const problem = setNameProblem(name, prefix);
-    const line = { text: `destroy ${name}`, verb: "destroy", set: name, members: [] } as const;
-    yield problem === undefined ? line : { ...line, problem };
+    const { kind, role, set, members } = write;
+    if (problem !== undefined) yield { text: "", verb: "create", set: name, role, members, problem };
+    else if (kind === "create") yield { text: renderCreate(set), verb: "create", set: name, role, members };
+    if (problem === undefined) yield* memberLines(kind === "remove" ? "del" : "add", set, role, members);
   }
 }
 
 function* memberLines(
   verb: "add" | "del",
   { name, type, family }: IpsetRow,
+  role: SetRole,
   members: readonly string[],
 ): Generator<RestoreLine> {
   for (const member of members) {
     const problem = memberProblem(type, family, member);
-    const line = { text: `${verb} ${name} ${member}`, verb, set: name, members: [member] };
-    yield problem === undefined ? line : { ...line, problem };
+    const text = problem === undefined ? `${verb} ${name} ${member}` : "";
+    yield { text, verb, set: name, role, members: [member], ...(problem && { problem }) };
   }
 }
 
@@ -79,24 +64,13 @@ async function replaceSets(
 ): Promise<readonly RowFailure[]> {
   const failures: RowFailure[] = [];
   const built = sets.map((set, index) => ({ set, made: { ...set, name: `${prefix}new-${index}` } }));
-  // What a killed process may have left half-built.
-  const leftovers = await runRestore(
-    exec,
-    destroyLines(
-      built.map(({ made }) => made.name),
-      prefix,
-    ),
-  );
+  const writes = (kind: "create" | "destroy") =>
+    built.map(({ made: set }): SetWrite => ({ kind, role: "allow", set, members: set.members }));
+  // First what a killed process may have left half-built.
   const refused = new Map(
     [
-      ...leftovers,
-      ...(await runRestore(
-        exec,
-        additionLines(
-          built.map(({ made }) => ({ set: made, members: made.members, create: true })),
-          prefix,
-        ),
-      )),
+      ...(await runRestore(exec, linesOf(writes("destroy"), prefix))),
+      ...(await runRestore(exec, linesOf(writes("create"), prefix))),
     ].map(({ key, reason }) => [key, reason]),
   );
   for (const { set, made } of built) {
@@ -104,13 +78,7 @@ async function replaceSets(
       setNameProblem(set.name, prefix) ?? refused.get(made.name) ?? (await swap(exec, set, made));
     if (reason !== undefined) failures.push({ key: set.name, reason });
   }
-  await runRestore(
-    exec,
-    destroyLines(
-      built.map(({ made }) => made.name),
-      prefix,
-    ),
-  );
+  await runRestore(exec, linesOf(writes("destroy"), prefix));
   return failures;
 }
 

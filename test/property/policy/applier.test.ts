@@ -70,10 +70,12 @@ async function checkWay(
     if (verdicts.size === 1 && verdict && (verdict === "drop" || trouble.kind !== "refuse"))
       steady.set(hop, verdict);
   }
+  const violations: unknown[] = [];
   kernel.onState = (state) => {
     const now = createInterpreter(state);
-    for (const [hop, verdict] of steady)
-      expect({ hop, verdict: now.run(hop).verdict }).toEqual({ hop, verdict });
+    for (const [hop, verdict] of steady) {
+      if (now.run(hop).verdict !== verdict) violations.push({ hop, verdict, after: kernel.calls.slice(-2) });
+    }
   };
 
   troubleAt(kernel, trouble);
@@ -81,6 +83,7 @@ async function checkWay(
   kernel.faultAt = () => undefined;
   if (trouble.kind === "kill") applier = createPolicyApplier(kernel);
   expect((await applier.apply(third)).failed).toEqual([]);
+  expect(violations).toEqual([]);
   const byText = (rows: readonly unknown[]) => rows.map((row) => JSON.stringify(row)).toSorted();
   expect(byText(kernel.state().firewall)).toEqual(byText(third.firewall));
   const bare = kernel.state().sets.map(({ name, members }) => ({ name, members }));

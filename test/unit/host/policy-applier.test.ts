@@ -69,7 +69,7 @@ describe("cost", () => {
   test("the first pass lists once and writes sets and rules with one call each", async () => {
     const desired = compile([A, B, FAR], [isolate("a"), isolate("b")]);
     const { report, calls } = await pass(desired);
-    expect(calls).toEqual(["sets.list", "firewall.list", "sets.add", "firewall.put"]);
+    expect(calls).toEqual(["sets.list", "firewall.list", "sets.write", "firewall.put"]);
     expect(report).toMatchObject({
       listed: true,
       failed: [],
@@ -97,11 +97,11 @@ describe("cost", () => {
       [isolate("a")],
     );
     const { report, calls } = await pass(joined);
-    expect(calls).toEqual(["sets.add"]);
-    expect(report.sets).toEqual({ ...NO_SETS, membersAdded: kernel.calls[0]?.match(/\+1/g)?.length });
+    expect(calls).toEqual(["sets.write"]);
+    expect(report.sets).toEqual({ ...NO_SETS, membersAdded: 4 });
     // The set of known pods, which opens, comes last; counted members that stay are not touched.
     expect(kernel.calls[0]).toMatch(
-      /^sets\.add FTSP-4i-\w+\+1 FTSP-4-denied-in\+1 FTSP-4-denied-out\+1 FTSP-4k-\w+\+1$/,
+      /^sets.write add:FTSP-4i-\w+:1 add:FTSP-4-denied-in:1 add:FTSP-4-denied-out:1 add:FTSP-4k-\w+:1$/,
     );
     expectInForce(joined);
   });
@@ -110,8 +110,8 @@ describe("cost", () => {
     const A2 = { ...A, name: "a2", uid: "a2", ips: podOf("x/a2", "1.20").ips };
     await pass(compile([A, A2, FAR], [isolate("a")]));
     const left = compile([A, FAR], [isolate("a")]);
-    expect((await pass(left)).calls).toEqual(["sets.remove"]);
-    expect(kernel.calls[0]).toMatch(/^sets\.remove FTSP-4k-\w+-1 .*FTSP-4i-\w+-1$/);
+    expect((await pass(left)).calls).toEqual(["sets.write"]);
+    expect(kernel.calls[0]).toMatch(/^sets.write remove:FTSP-4k-\w+:1 .*remove:FTSP-4i-\w+:1$/);
     expectInForce(left);
   });
 
@@ -119,7 +119,7 @@ describe("cost", () => {
     await pass(compile([A, B, FAR], [isolate("a")]));
     const changed = compile([A, B, FAR], [isolate("b")]);
     const { report, calls } = await pass(changed);
-    expect(calls).toEqual(["sets.add", "firewall.put", "firewall.remove", "sets.destroy"]);
+    expect(calls).toEqual(["sets.write", "firewall.put", "firewall.remove", "sets.write"]);
     expect(report.failed).toEqual([]);
     expectInForce(changed);
   });
@@ -165,14 +165,14 @@ describe("faults", () => {
   test("a set that cannot be filled holds back the rules of its family, and the last good ones stay", async () => {
     await pass(before());
     const rules4 = kernel.state().firewall.filter(({ family }) => family === 4);
-    kernel.faultAt = (step) => (step.startsWith("add FTSP-4i") ? "refuse" : undefined);
+    kernel.faultAt = (step) => (step.startsWith("create FTSP-4i") ? "refuse" : undefined);
     const desired = after();
     const { report } = await pass(desired);
     expect(report.failed).toContainEqual({
       part: "firewall",
       key: "ipv4 *",
       reason: expect.stringMatching(
-        /^the rules in force stay as they are, since set FTSP-4\S+ is not complete$/,
+        /^the rules in force stay as they are, since set FTSP-4\S+ is not as it should be$/,
       ),
     });
     const { firewall, sets } = kernel.state();
@@ -200,7 +200,7 @@ describe("faults", () => {
     const sets = kernel.state().sets.map(({ name }) => name);
     kernel.faultAt = (step) => (step.includes("chain FTSP-POLICY") ? "refuse" : undefined);
     const { calls } = await pass(after());
-    expect(calls).toEqual(["sets.add", "firewall.put"]);
+    expect(calls).toEqual(["sets.write", "firewall.put"]);
     expect(kernel.state().sets.map(({ name }) => name)).toEqual(expect.arrayContaining(sets));
   });
 
