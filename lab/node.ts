@@ -63,9 +63,14 @@ export interface LabNode {
   /** The conflist in force. */
   conflist(): Conflist;
   /** Makes a network namespace and runs ADD, as a runtime does. Default name: NODE-pN. @throws {CniError} */
-  addPod(name?: string, extra?: Pick<CniAttachment, "args" | "capabilityArgs">): Promise<LabPod>;
+  addPod(name?: string, extra?: PodExtra): Promise<LabPod>;
   /** Runs DEL (twice, as containerd does) and removes the namespace. */
   removePod(name: string): Promise<void>;
+}
+
+export interface PodExtra extends Pick<CniAttachment, "args" | "capabilityArgs"> {
+  /** Called when the network namespace is there, before ADD. */
+  readonly beforeAdd?: () => Promise<void>;
 }
 
 export interface NodeOptions {
@@ -120,11 +125,7 @@ export function createNode(machine: Machine, options: NodeOptions): LabNode {
   return node;
 }
 
-async function attachPod(
-  node: LabNode,
-  name: string,
-  extra: Pick<CniAttachment, "args" | "capabilityArgs">,
-): Promise<LabPod> {
+async function attachPod(node: LabNode, name: string, { beforeAdd, ...extra }: PodExtra): Promise<LabPod> {
   const { machine, cni } = node;
   const netns = `/run/netns/${name}`;
   await machine.exec("ip", ["netns", "add", name]);
@@ -142,6 +143,7 @@ async function attachPod(
     ...extra,
   };
   try {
+    await beforeAdd?.();
     await cni.add(LOOPBACK_CONFLIST, { ...attachment, ifName: "lo" });
     const result = await cni.add(node.conflist(), attachment);
     const exec = machine.execIn(netns);

@@ -24,7 +24,7 @@ export interface CleanupOptions {
   readonly instance: string;
   /** Where that daemon would answer; sockets of others lie beside it. */
   readonly statusSocket: string;
-  /** Files that the daemon wrote; absent ones are fine. */
+  /** Files and directories that the daemon wrote; absent ones are fine. */
   readonly files: readonly string[];
 }
 
@@ -81,7 +81,7 @@ export async function runCleanup(options: CleanupOptions, modules: CleanupModule
   }
   for (const file of options.files) {
     if (!existsSync(file)) continue;
-    rmSync(file);
+    rmSync(file, { recursive: true });
     stdout.write(`removed ${file}\n`);
   }
   stdout.write(

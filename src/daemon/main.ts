@@ -22,6 +22,7 @@ import { createLogger, levelOfVerbosity } from "./log.ts";
 import { ENVIRONMENT_PREFIX, parseOptions, redactOptions } from "./options.ts";
 import type { Options, ParsedOptions } from "./options.ts";
 import { FLAG_TABLE } from "./options-table.ts";
+import { attachmentDirectory } from "./policy/attachment-store.ts";
 import { VERSION } from "./version.ts";
 import { runDaemon } from "./wire.ts";
 
@@ -132,6 +133,7 @@ async function runWithDaemonFlags(command: "config" | "cleanup", argv: readonly 
     const files = [
       options.subnetFile,
       options.statusSocket,
+      attachmentDirectory(options.subnetFile),
       ...(options.cniConfFile ? [options.cniConfFile] : []),
     ];
     const instance = instanceOf(options.subnetFile);

@@ -1,0 +1,206 @@
+// Network policy at work with real packets: across nodes and on one, at the birth of pods, over restarts and against drift.
+import { existsSync } from "node:fs";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { Cluster } from "../../lab/cluster.ts";
+import { CONFLIST_FILE, DAEMON_COMMAND, SUBNET_FILE } from "../../lab/daemon-process.ts";
+import type { MachineProcess } from "../../lab/machine.ts";
+import type { LabNode, LabPod } from "../../lab/node.ts";
+import { CniError } from "../../lab/runtime.ts";
+import { showLogsOfFailures, startTestCluster } from "../support/cluster.ts";
+import {
+  addPod,
+  countPingsFrom,
+  policyCommand,
+  policyTraces,
+  reaches,
+  serve,
+  waitUntilReaches,
+} from "../support/policy-lab.ts";
+import type { PodSpec } from "../support/policy-lab.ts";
+import { startPings } from "../support/traffic.ts";
+import { waitFor } from "../support/wait.ts";
+
+const FLAGS = ["--network-policy", "--policy-add-wait=5", "--iptables-resync=1"];
+
+let cluster: Cluster;
+let n1: LabNode;
+let n2: LabNode;
+/** On n1. */
+let server: LabPod;
+/** The first two on n1, the others on n2. */
+let friend: LabPod;
+let stranger: LabPod;
+let farFriend: LabPod;
+let farStranger: LabPod;
+
+showLogsOfFailures(() => cluster);
+beforeAll(async () => {
+  cluster = await startTestCluster({ nodes: 2, pods: 0, daemonFlags: FLAGS });
+  [n1, n2] = [cluster.node("n1"), cluster.node("n2")];
+  const [good, bad] = [{ role: "friend" }, { role: "stranger" }];
+  [server, friend, stranger, farFriend, farStranger] = await Promise.all([
+    addPod(n1, { name: "server", labels: { app: "server" } }),
+    addPod(n1, { name: "friend", labels: good }),
+    addPod(n1, { name: "stranger", labels: bad }),
+    addPod(n2, { name: "far-friend", labels: good }),
+    addPod(n2, { name: "far-stranger", labels: bad }),
+  ]);
+  await serve(server);
+});
+afterAll(async () => {
+  await cluster.close();
+});
+
+/** The server is for friends; namespace `closed` may not send at all. */
+const POLICIES = `
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: friends-only, namespace: default}
+spec:
+  podSelector: {matchLabels: {app: server}}
+  ingress: [{from: [{podSelector: {matchLabels: {role: friend}}}]}]
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: nothing-out, namespace: closed}
+spec: {podSelector: {}, policyTypes: [Egress]}
+`;
+
+async function expectPolicyInForce(): Promise<void> {
+  await waitUntilReaches(
+    server.ip,
+    new Map([
+      [friend, true],
+      [farFriend, true],
+      [stranger, false],
+      [farStranger, false],
+    ]),
+  );
+}
+
+test("a policy closes a pod to all but those that it names, on its own node and from others", async () => {
+  for (const pod of [friend, stranger, farFriend, farStranger])
+    expect(await reaches(pod, server.ip), pod.name).toBe(true);
+  await policyCommand(cluster, "apply", POLICIES);
+  await expectPolicyInForce();
+  expect((await n1.daemon.status()).policy).toMatchObject({
+    enforced: true,
+    problems: [],
+    policies: 2,
+    attachments: 3,
+    waiting: 0,
+    isolatedPods: 1,
+  });
+});
+
+describe("a new pod", () => {
+  /** From before the pod's interface exists on, its namespace tries without rest to reach the server. */
+  async function addHammering(spec: PodSpec): Promise<{ readonly pod: LabPod; stop(): Promise<unknown> }> {
+    let hammer: MachineProcess | undefined;
+    const beforeAdd = async (): Promise<void> => {
+      const loop = `while :; do ping -n -q -c 40 -i 0.01 -W 1 ${server.ip}; sleep 0.02; done`;
+      const args = ["netns", "exec", spec.name, "bash", "-c", loop];
+      hammer = await n1.spawn("ip", args, { stdio: ["ignore", "ignore", "ignore"] });
+    };
+    const pod = await addPod(n1, { ...spec, beforeAdd });
+    return { pod, stop: async () => hammer?.stop("SIGKILL") };
+  }
+
+  test("sends nothing that policy denies, before ADD returns and after, also in a burst", async () => {
+    const count = await countPingsFrom(server, [server.ip.replace(/\d+$/, "0/24")]);
+    const burst = await Promise.all(
+      Array.from({ length: 32 }, (_, i) => addHammering({ name: `burst-${i}`, namespace: "closed" })),
+    );
+    expect(await count()).toEqual([0]);
+    // The count sees what it should see.
+    const control = await addHammering({ name: "control", labels: { role: "friend" } });
+    await waitFor("packets of a pod that may", async () => ((await count())[0] ?? 0) > 0);
+    await Promise.all([...burst, control].map((each) => each.stop()));
+    await Promise.all([...burst, control].map(({ pod }) => n1.removePod(pod.name)));
+    const { stdout } = await n1.exec("ipset", ["save"]);
+    expect(burst.filter(({ pod }) => stdout.includes(`${pod.ip}\n`))).toEqual([]);
+  });
+
+  test("is refused, and leaves nothing, while the daemon is away; the rules stay", async () => {
+    const before = await policyTraces(n1);
+    const interfaces = async (): Promise<string> => (await n1.exec("ip", ["-br", "link"])).stdout;
+    const linksBefore = await interfaces();
+    await n1.daemon.stop("SIGKILL");
+    const refusal = await addPod(n1, { name: "early" }).catch((error: unknown) => error);
+    expect(refusal).toBeInstanceOf(CniError);
+    expect(refusal).toMatchObject({
+      code: 103,
+      message: expect.stringMatching(
+        /network policy is not in force: flanneld does not answer on .*flanneld.sock/,
+      ),
+    });
+    expect(await interfaces()).toBe(linksBefore);
+    expect(await policyTraces(n1)).toBe(before);
+    await expectPolicyInForce();
+    // ADD waits for a daemon that is just being restarted.
+    const waiting = addPod(n1, { name: "early" });
+    await n1.daemon.start();
+    await waiting;
+    await n1.removePod("early");
+  });
+});
+
+test("a daemon that is killed and started again opens nothing and breaks nothing", async () => {
+  const count = await countPingsFrom(server, [stranger.ip, farStranger.ip]);
+  const denied = await Promise.all(
+    [stranger, farStranger].map((pod) =>
+      pod.spawn("ping", ["-n", "-q", "-i", "0.01", server.ip], { stdio: ["ignore", "ignore", "ignore"] }),
+    ),
+  );
+  const allowed = await Promise.all([friend, farFriend].map((pod) => startPings(pod, server.ip)));
+  for (let round = 0; round < 2; round += 1) {
+    await n1.daemon.stop("SIGKILL");
+    await Promise.all(allowed.map((stream) => stream.waitForMore()));
+    await n1.daemon.start();
+    await Promise.all(allowed.map((stream) => stream.waitForMore()));
+  }
+  expect(await Promise.all(allowed.map((stream) => stream.stop()))).toEqual([[], []]);
+  await Promise.all(denied.map((each) => each.stop()));
+  expect(await count()).toEqual([0, 0]);
+  expect((await n1.daemon.status()).policy).toMatchObject({
+    enforced: true,
+    attachments: 3,
+    repairsTotal: 0,
+  });
+});
+
+test.each([
+  ["a flushed firewall", "iptables -F && iptables -X; true", /put back rules or sets/],
+  ["emptied sets", "ipset flush", /put back rules or sets/],
+  [
+    "the bridge's switch, turned off",
+    "echo 0 > /proc/sys/net/bridge/bridge-nf-call-iptables",
+    /put back net\/bridge\/bridge-nf-call-iptables/,
+  ],
+])("%s is put back, counted and told", async (_, damage, told) => {
+  const before = (await n1.daemon.status()).policy?.repairsTotal ?? 0;
+  const logBefore = n1.daemon.log().length;
+  await n1.exec("sh", ["-c", damage]);
+  await waitFor("the repair", async () => ((await n1.daemon.status()).policy?.repairsTotal ?? 0) > before);
+  await expectPolicyInForce();
+  expect(n1.daemon.log().slice(logBefore)).toMatch(told);
+});
+
+test("without --network-policy, and after cleanup, nothing of it is left", async () => {
+  const attachments = n1.machine.hostPath("/run/flannel/attachments");
+  expect(existsSync(attachments)).toBe(true);
+  await n1.daemon.stop();
+  await n1.daemon.start({ flags: ["--network-policy=false"] });
+  expect(await policyTraces(n1)).toBe("");
+  expect(existsSync(attachments)).toBe(false);
+  await waitUntilReaches(server.ip, new Map([[stranger, true]]));
+
+  await n2.daemon.stop();
+  expect(await policyTraces(n2)).not.toBe("");
+  const [program = "", ...first] = DAEMON_COMMAND;
+  const flags = [`--subnet-file=${SUBNET_FILE}`, `--cni-conf-file=${CONFLIST_FILE}`];
+  const { stdout, stderr } = await n2.exec(program, [...first, "cleanup", ...flags]);
+  expect({ stderr, traces: await policyTraces(n2) }).toEqual({ stderr: "", traces: "" });
+  expect(stdout).toMatch(/removed \d+ iptables chains and jumps of network policy/);
+  expect(existsSync(n2.machine.hostPath("/run/flannel/attachments"))).toBe(false);
+});
