@@ -43,7 +43,7 @@ export default defineConfig({
         },
       },
       {
-        // A real Kubernetes, built on first use: `npm run test:kubernetes`, not a part of `npm test`.
+        // A real Kubernetes, built on first use: `npm run test:kubernetes`, or `npm test -- --kubernetes` as CI runs it.
         test: {
           name: "kubernetes",
           include: ["test/kubernetes/**/*.test.ts"],

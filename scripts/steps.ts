@@ -23,6 +23,14 @@ export const SYSTEM_STEPS: readonly Step[] = [
   vitest("end-to-end tests", ["e2e"]),
 ];
 
+/** What the tests on a real Kubernetes stand on. They fetch Debian packages, so they run where there is a network. */
+export const KUBERNETES_BUILD_STEPS: readonly Step[] = [
+  { name: "build Kubernetes", command: ["bash", "scripts/kubernetes.sh"] },
+  { name: "build the image", command: ["node", "scripts/build-image.ts"] },
+];
+
+export const KUBERNETES_STEPS: readonly Step[] = [vitest("Kubernetes tests", ["kubernetes"])];
+
 function vitest(name: string, projects: readonly string[]): Step {
   return {
     name,
