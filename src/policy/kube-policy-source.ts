@@ -126,10 +126,10 @@ function pruneObject(kind: PolicyKind, object: unknown): FeedEntry<PolicyKind> {
  * a namespace that has been made anew, told of by the other watch before.
  */
 function removePoliciesOf(feed: ObjectFeed, { key: namespace, version: end }: FeedEntry<PolicyKind>): void {
-  const gone = [...feed.versions("policies")].filter(
-    ([key, version]) => key.startsWith(`${namespace}/`) && isEarlier(version, end),
+  const gone = [...feed.keys("policies")].filter(
+    (key) => key.startsWith(`${namespace}/`) && isEarlier(feed.versionOf(key), end),
   );
-  for (const [key] of gone) feed.remove("policies", key);
+  for (const key of gone) feed.remove("policies", key);
 }
 
 /** Versions are opaque by contract, but numbers of one sequence in every server there is; what is no number is not compared. */

@@ -11,11 +11,6 @@ const MAX_SKIPPED = 200;
 
 type AnyObject = PolicyObjects[PolicyKind];
 
-interface Known {
-  readonly object: AnyObject;
-  readonly version?: string;
-}
-
 export interface FeedModules {
   readonly onEvent: (event: PolicyEvent) => void;
   readonly log: Logger;
@@ -25,7 +20,7 @@ export class ObjectFeed {
   readonly #onEvent: (event: PolicyEvent) => void;
   readonly #log: Logger;
   readonly #shared = new SharedValues();
-  readonly #known: Readonly<Record<PolicyKind, Map<string, Known>>> = {
+  readonly #known: Readonly<Record<PolicyKind, Map<string, AnyObject>>> = {
     namespaces: new Map(),
     nodes: new Map(),
     pods: new Map(),
@@ -37,6 +32,9 @@ export class ObjectFeed {
     pods: new Map(),
     policies: new Map(),
   };
+
+  /** Of policies only. */
+  readonly #versions = new Map<string, string>();
 
   constructor({ onEvent, log }: FeedModules) {
     this.#onEvent = onEvent;
@@ -50,19 +48,21 @@ export class ObjectFeed {
     keep: ReadonlySet<string> = new Set(),
   ): void {
     const before = this.#known[kind];
-    const now = new Map<string, Known>();
+    const now = new Map<string, AnyObject>();
     const listed = new Set<string>();
     for (const entry of entries) {
       listed.add(entry.key);
       this.#judge(kind, entry);
-      const known = this.#merge(kind, before.get(entry.key), entry);
-      if (known !== undefined) now.set(entry.key, known);
+      const object = this.#merge(kind, before.get(entry.key), entry);
+      if (object !== undefined) now.set(entry.key, object);
     }
-    for (const [key, known] of before) if (keep.has(key) && !listed.has(key)) now.set(key, known);
+    for (const [key, object] of before) if (keep.has(key) && !listed.has(key)) now.set(key, object);
+    if (kind === "policies")
+      for (const key of this.#versions.keys()) if (!listed.has(key)) this.#versions.delete(key);
     for (const key of this.#skipped[kind].keys()) if (!listed.has(key)) this.#skipped[kind].delete(key);
     before.clear();
-    for (const [key, known] of now) before.set(key, known);
-    this.#tell({ type: "snapshot", kind, objects: [...now.values()].map(({ object }) => object) });
+    for (const [key, object] of now) before.set(key, object);
+    this.#tell({ type: "snapshot", kind, objects: [...now.values()] });
   }
 
   put<Kind extends PolicyKind>(kind: Kind, entry: FeedEntry<Kind>): void {
@@ -74,17 +74,18 @@ export class ObjectFeed {
       return;
     }
     this.#known[kind].set(entry.key, now);
-    if (now.object !== before?.object) this.#tell({ type: "put", kind, object: now.object });
+    if (now !== before) this.#tell({ type: "put", kind, object: now });
   }
 
   remove(kind: PolicyKind, key: string): void {
     this.#skipped[kind].delete(key);
+    if (kind === "policies") this.#versions.delete(key);
     if (this.#known[kind].delete(key)) this.#tell({ type: "removed", kind, key });
   }
 
-  /** Keys of a kind, with the store's versions. */
-  versions(kind: PolicyKind): Iterable<readonly [key: string, version: string | undefined]> {
-    return this.#known[kind].entries().map(([key, { version }]) => [key, version] as const);
+  /** The store's version of a policy, if it was told. */
+  versionOf(policyKey: string): string | undefined {
+    return this.#versions.get(policyKey);
   }
 
   keys(kind: PolicyKind): Iterable<string> {
@@ -98,12 +99,16 @@ export class ObjectFeed {
   }
 
   /** Undefined: it is gone, or nothing of it can be used. */
-  #merge(kind: PolicyKind, before: Known | undefined, entry: FeedEntry<PolicyKind>): Known | undefined {
+  #merge(
+    kind: PolicyKind,
+    before: AnyObject | undefined,
+    entry: FeedEntry<PolicyKind>,
+  ): AnyObject | undefined {
+    if (kind === "policies" && entry.version !== undefined) this.#versions.set(entry.key, entry.version);
     // A namespace without its labels would match what it should not; the last ones that could be read stay.
     if (entry.object === undefined) return kind === "namespaces" ? before : undefined;
     const shared = kind === "pods" ? this.#share(entry.object as Pod) : entry.object;
-    const object = before !== undefined && isEqual(before.object, shared) ? before.object : shared;
-    return { object, ...(entry.version !== undefined && { version: entry.version }) };
+    return before !== undefined && isEqual(before, shared) ? before : shared;
   }
 
   #share(pod: Pod): Pod {
