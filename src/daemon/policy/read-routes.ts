@@ -15,6 +15,10 @@ import { deniedByPod } from "./denied-by-pod.ts";
 import { askKernel } from "./explain-kernel.ts";
 import type { PolicyReadSource } from "./read-source.ts";
 
+/** An event that has just come is in the kernel in a moment; only what stays different is a difference. */
+const KERNEL_LOOKS = 4;
+const NEXT_LOOK_MS = 300;
+
 /**
  * - `/v1/policy`: an `InForceReport`
  * - `/v1/policy/explain?from=..&to=..`: an `ExplainReport`
@@ -22,9 +26,12 @@ import type { PolicyReadSource } from "./read-source.ts";
  *
  * Wrong questions are answered with 400, ends that do not exist with 404, and a daemon that does not know the whole cluster
  * yet with 503, each with `{"problem": "..."}`.
- * @param readSource undefined while policy has not started
+ * @param readSource gives undefined while policy has not started
  */
-export function createPolicyReadRoutes(readSource: () => PolicyReadSource | undefined): Routes {
+export function createPolicyReadRoutes(
+  readSource: () => PolicyReadSource | undefined,
+  { nextLookMs = NEXT_LOOK_MS }: { readonly nextLookMs?: number } = {},
+): Routes {
   const route =
     (answer: (source: PolicyReadSource, request: RouteRequest) => Promise<unknown>): Route =>
     async (request) => {
@@ -46,7 +53,9 @@ export function createPolicyReadRoutes(readSource: () => PolicyReadSource | unde
     };
   return {
     "/v1/policy": route(reportInForce),
-    "/v1/policy/explain": route((source, { query, signal }) => explain(readQuestion(query), source, signal)),
+    "/v1/policy/explain": route((source, { query, signal }) =>
+      explain(readQuestion(query), source, { nextLookMs, signal }),
+    ),
     "/v1/policy/matrix": route((source, { query, signal }) =>
       reportMatrix(readMatrixQuestion(query), source, signal),
     ),
@@ -76,21 +85,17 @@ function readMatrixQuestion(query: URLSearchParams): MatrixQuestion {
   };
 }
 
-/** An event that has just come is in the kernel in a moment; only what stays different is a difference. */
-const KERNEL_LOOKS = 4;
-const NEXT_LOOK_MS = 300;
-
 async function explain(
   question: ExplainQuestion,
   source: PolicyReadSource,
-  signal: AbortSignal,
+  { nextLookMs, signal }: { readonly nextLookMs: number; readonly signal: AbortSignal },
 ): Promise<ExplainReport> {
   for (let look = 1; ; look += 1) {
     const snapshot = source.graph.snapshot();
     const report = explainReach(snapshot, source.settings, question);
     const kernel = await askKernel(report, { snapshot, compiled: source.graph.compiled() }, source);
     if (kernel.state !== "disagrees" || look === KERNEL_LOOKS) return { ...report, kernel };
-    await delay(NEXT_LOOK_MS, undefined, { signal });
+    await delay(nextLookMs, undefined, { signal });
   }
 }
 
