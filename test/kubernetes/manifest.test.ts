@@ -8,6 +8,7 @@ import { describeLeaving } from "./manifest-suite/leaving.ts";
 import { describeNodes } from "./manifest-suite/nodes.ts";
 import { describeOutages } from "./manifest-suite/outages.ts";
 import { describeServices } from "./manifest-suite/services.ts";
+import { describePolicies } from "./manifest-suite/policies.ts";
 import { startManifestSuite } from "./manifest-suite/suite.ts";
 import type { ManifestSuite } from "./manifest-suite/suite.ts";
 
@@ -25,6 +26,7 @@ afterAll(async () => {
 const suiteOf = (): ManifestSuite => suite;
 describeAttaching(suiteOf);
 describeServices(suiteOf);
+describePolicies(suiteOf);
 describeOutages(suiteOf);
 describeNodes(suiteOf);
 describeEvents(suiteOf);
