@@ -218,3 +218,20 @@ describe(OURS, () => {
     expect(text).toBe(readFileSync("deploy/cni-conf.json", "utf8"));
   });
 });
+
+describe("deploy/cleanup.yml", () => {
+  const file = "deploy/cleanup.yml";
+
+  it("runs cleanup of this version with the daemon's rights, where the daemon's files are", () => {
+    const [cleanup] = podOf(file).initContainers ?? [];
+    const daemon = podOf(OURS).containers[0];
+    expect(cleanup?.image).toBe(daemon?.image);
+    expect(cleanup?.args?.[0]).toBe("cleanup");
+    expect(cleanup?.securityContext?.capabilities).toEqual(daemon?.securityContext?.capabilities);
+    expect(cleanup?.volumeMounts?.map(({ mountPath }) => mountPath)).toEqual([
+      "/run/flannel",
+      "/etc/cni/net.d",
+      "/run/xtables.lock",
+    ]);
+  });
+});
