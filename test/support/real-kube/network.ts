@@ -7,6 +7,8 @@ import type { RealNode } from "./node.ts";
 export const ANNOTATION_PREFIX = "flannel.alpha.coreos.com";
 /** Machines may be many times slower than ours. */
 const SLOW_MS = 120_000;
+/** Kubelets of 1.20 take 10 to 20 s for each pod that they replace, one after the other. */
+const ROLLOUT_MS = 280_000;
 
 export interface NodeObject {
   readonly metadata: {
@@ -37,11 +39,30 @@ export async function waitForNetwork(cluster: RealCluster, daemonSet = OUR_DAEMO
   );
 }
 
+/** Until every node runs the newest of it, and all are ready: what `kubectl rollout status` waits for. */
 export async function waitForRollout(
   cluster: RealCluster,
   { namespace, name }: DaemonSet = OUR_DAEMON_SET,
 ): Promise<void> {
-  await cluster.kubectl("-n", namespace, "rollout", "status", `daemonset/${name}`, "--timeout=110s");
+  const isDone = async (): Promise<boolean> => {
+    const { metadata, status } = await cluster.get<DaemonSetObject>("-n", namespace, "daemonset", name);
+    const { desiredNumberScheduled: desired, updatedNumberScheduled = 0, numberAvailable = 0 } = status;
+    if (status.observedGeneration !== metadata.generation || desired === 0) return false;
+    return updatedNumberScheduled === desired && numberAvailable === desired;
+  };
+  const wait = { timeoutMs: ROLLOUT_MS, intervalMs: 300 };
+  await waitUntil(`the DaemonSet ${namespace}/${name} to be ready on all nodes`, isDone, wait);
+}
+
+interface DaemonSetObject {
+  readonly metadata: { readonly generation: number };
+  readonly status: {
+    readonly observedGeneration?: number;
+    readonly desiredNumberScheduled: number;
+    /** Left out when 0, as the next one. */
+    readonly updatedNumberScheduled?: number;
+    readonly numberAvailable?: number;
+  };
 }
 
 export function getNode(cluster: RealCluster, name: string): Promise<NodeObject> {
