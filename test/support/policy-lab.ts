@@ -72,13 +72,13 @@ export async function waitUntilReaches(
   }); // prettier-ignore
 }
 
-/** Counts echo requests that reach the pod, by their source. */
-export async function countPingsFrom(
+/** Counts packets that reach the pod, by their source. */
+export async function countPacketsFrom(
   pod: LabPod,
   sources: readonly string[],
+  match: readonly string[],
 ): Promise<() => Promise<readonly number[]>> {
-  for (const source of sources)
-    await pod.exec("iptables", ["-A", "INPUT", "-s", source, "-p", "icmp", "--icmp-type", "echo-request"]);
+  for (const source of sources) await pod.exec("iptables", ["-A", "INPUT", "-s", source, ...match]);
   return async () => {
     const { stdout } = await pod.exec("iptables-save", ["-c", "-t", "filter"]);
     return sources.map((source) => {

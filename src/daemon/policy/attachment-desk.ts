@@ -23,6 +23,11 @@ export interface AttachmentDesk {
   detach(key: AttachmentKey, signal: AbortSignal): Promise<void>;
   /** Ends every attachment of the network (absent: of all) that is not listed. @returns how many */
   collect(valid: readonly AttachmentKey[], network: string | undefined): number;
+  /**
+   * Ends attachments whose wire in the host has gone: their pods are gone, too, though DEL could not say so.
+   * @param seenAtMs when the interfaces were read; what was attached since is not judged
+   */
+  endUnwired(interfaces: ReadonlySet<string>, seenAtMs: number): void;
 }
 
 export interface AttachmentDeskModules {
@@ -96,6 +101,15 @@ export function createAttachmentDesk(modules: AttachmentDeskModules): Attachment
         registerAgain(attachment);
       }
       return stale.length;
+    },
+    endUnwired(interfaces, seenAtMs) {
+      for (const attachment of book.attachments) {
+        const { hostIfName, attachedAtMs, namespace, name } = attachment;
+        if (hostIfName === undefined || interfaces.has(hostIfName) || attachedAtMs >= seenAtMs) continue;
+        log.info({ pod: `${namespace}/${name}`, hostIfName }, "a pod's interface has gone without a DEL");
+        book.detach(attachment);
+        registerAgain(attachment);
+      }
     },
   };
 }

@@ -5,9 +5,15 @@ import { LIST_ADDRESSES, parseInterfaces } from "../../kernel/address-codec.ts";
 import type { Exec } from "../../kernel/exec.ts";
 import type { KernelEvent } from "../../kernel/monitor-codec.ts";
 
+export interface HostNow {
+  readonly addresses: readonly Ip[];
+  /** Names of all interfaces. */
+  readonly interfaces: ReadonlySet<string>;
+}
+
 export interface HostAddresses {
   /** Asks the kernel. @throws {ExecError} */
-  read(): Promise<readonly Ip[]>;
+  read(): Promise<HostNow>;
   /** The addresses after the event; undefined if it changed none. `everything` needs a `read`. */
   onKernelEvent(event: KernelEvent): readonly Ip[] | undefined;
 }
@@ -25,7 +31,7 @@ export function createHostAddresses({ exec }: { readonly exec: Exec }): HostAddr
           addresses.filter(({ ip }) => counts(ip)).map(({ ip }) => [`${name} ${ip}`, ip] as const),
         ),
       );
-      return list();
+      return { addresses: list(), interfaces: new Set(interfaces.map(({ name }) => name)) };
     },
     onKernelEvent(event) {
       if (event.kind !== "address" || !counts(event.ip)) return undefined;

@@ -21,6 +21,7 @@ import type { BoundedLoop } from "../bounded-loop.ts";
 import type { Metrics } from "../metrics.ts";
 import type { Options } from "../options.ts";
 import { createAttachmentDesk } from "./attachment-desk.ts";
+import type { AttachmentDesk } from "./attachment-desk.ts";
 import type { AttachmentService } from "./attachment-routes.ts";
 import { attachmentDirectory, createAttachmentStore } from "./attachment-store.ts";
 import { createBridgeSwitches } from "./bridge-switches.ts";
@@ -93,7 +94,6 @@ export async function startPolicy(
   });
   agent.ownNode.setPodCidrs(parts.podCidrs);
   loop = startLoop(agent, options, log, signal);
-  const addresses = followAddresses(agent, log);
   const resync = setInterval(() => agent.recheck(), options.iptablesResync * 1_000);
   const stopped = Promise.all([
     source.watch((event) => agent.onSourceEvent(event), signal),
@@ -111,7 +111,7 @@ export async function startPolicy(
     agent,
     desk,
     notReadyReason: () => agent.notReadyReason(),
-    onKernelEvent: addresses.onKernelEvent,
+    onKernelEvent: followHost(agent, desk, log).onKernelEvent,
     setPodCidrs: (podCidrs) => agent.ownNode.setPodCidrs(podCidrs),
     stopped,
   };
@@ -154,24 +154,35 @@ function startLoop(agent: PolicyAgent, options: Options, log: Logger, signal: Ab
   return loop;
 }
 
-function followAddresses(
+/** Follows the host's own addresses, and the wires of pods, as the kernel tells of both. */
+function followHost(
   agent: PolicyAgent,
+  desk: AttachmentDesk,
   log: Logger,
 ): { readonly onKernelEvent: (event: KernelEvent) => void } {
   const addresses = createHostAddresses({ exec });
   const readAll = (): void => {
+    const seenAtMs = Date.now();
     addresses.read().then(
-      (all) => agent.ownNode.setAddresses(all),
+      (now) => {
+        agent.ownNode.setAddresses(now.addresses);
+        desk.endUnwired(now.interfaces, seenAtMs);
+      },
       (error: unknown) =>
-        log.warn({ err: error }, "cannot read the addresses of this node; trying again at the next change"),
+        log.warn({ err: error }, "cannot read the interfaces of this node; trying again at the next change"),
     );
   };
   readAll();
   return {
     onKernelEvent(event) {
-      if (event.kind === "everything") readAll();
+      const isWireGone = event.kind === "link" && event.deleted && isWire(agent, event.name);
+      if (event.kind === "everything" || isWireGone) readAll();
       const changed = addresses.onKernelEvent(event);
       if (changed !== undefined) agent.ownNode.setAddresses(changed);
     },
   };
+}
+
+function isWire({ book }: PolicyAgent, name: string): boolean {
+  return book.attachments.some(({ hostIfName }) => hostIfName === name);
 }
