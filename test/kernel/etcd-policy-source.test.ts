@@ -100,7 +100,6 @@ async function openEtcd(): Promise<PolicyStoreDriver> {
     cut: () => proxy.cut(),
     down: () => etcd.members[0]!.kill(),
     up: () => etcd.members[0]!.start(),
-    canLoseHistory: true,
     close: () => client.close(),
   };
 }

@@ -49,7 +49,6 @@ async function openFake(): Promise<PolicyStoreDriver> {
     cut: () => fake.faults.cutWatches("inside-line"),
     down: () => fake.faults.down(),
     up: () => fake.faults.up(),
-    canLoseHistory: true,
     close: async () => {
       client.close();
       await fake.close();
