@@ -6,6 +6,7 @@ import path from "node:path";
 import { benchCni } from "./cni.ts";
 import { benchLeases } from "./leases.ts";
 import { benchPeers } from "./peers.ts";
+import { benchProber } from "./prober.ts";
 import { formatFigures, ms } from "./stats.ts";
 import type { Figure } from "./stats.ts";
 
@@ -41,6 +42,7 @@ const BENCHMARKS: Readonly<
   peers: { title: "Programming peers", run: benchPeers },
   leases: { title: "The daemon with etcd", run: benchLeases },
   cni: { title: "The CNI executable", run: cniFigures },
+  prober: { title: "The mesh prober", run: benchProber },
 };
 
 const wanted = process.argv.slice(2);

@@ -19,7 +19,7 @@ export interface ProbePlan {
 }
 
 /** Looks are at least this far apart, so that one serves several probes and thousands of paths cost little. */
-const MIN_LOOK_MS = 100;
+const MIN_LOOK_MS = 250;
 
 interface Due {
   readonly state: PathState;

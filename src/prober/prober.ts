@@ -14,7 +14,7 @@ const MIN_SIZE_INTERVAL_MS = 60_000;
 /** How often the paths are asked for: a new peer waits that long for its first probe. */
 const REFRESH_MS = 2_000;
 /** Probes that go out at once, as a share of what a second allows. */
-const BURST_SHARE = 0.1;
+const BURST_SHARE = 0.3;
 
 export interface ProberTiming {
   /** An answer that comes later counts as lost, milliseconds. */

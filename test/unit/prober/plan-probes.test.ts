@@ -75,7 +75,7 @@ describe("a plan", () => {
 
   it("sends a small echo when it is due, and its size only after an answer", () => {
     const state = { ...startPath(PATH, 0, { ...PACE, intervalMs: 1000, random: () => 0.5 }) };
-    expect(planProbes([state], 499, PLENTY)).toEqual({ probes: [], lookAgainAt: 599 });
+    expect(planProbes([state], 499, PLENTY)).toEqual({ probes: [], lookAgainAt: 749 });
     expect(planProbes([state], 0, PLENTY).lookAgainAt).toBe(500);
     expect(planProbes([state], 500, PLENTY).probes).toEqual([{ path: PATH, bytes: 84, purpose: "echo" }]);
     const echo = { purpose: "echo", bytes: 84 } as const;
@@ -93,9 +93,9 @@ describe("a plan", () => {
     const dueAgo = (ago: number): PathState =>
       startPath({ ...PATH, key: `${ago}` }, 1000 - ago, { ...PACE, random: () => 0 });
     const states = [30, 10, 20].map(dueAgo);
-    const { probes, lookAgainAt } = planProbes(states, 1000, { now: 2, perProbeMs: 100 });
+    const { probes, lookAgainAt } = planProbes(states, 1000, { now: 2, perProbeMs: 300 });
     expect(probes.map(({ path }) => path.key)).toEqual(["30", "20"]);
-    expect(lookAgainAt).toBe(1100);
+    expect(lookAgainAt).toBe(1300);
     expect(planProbes(states, 1000, { now: 0, perProbeMs: 100 }).probes).toEqual([]);
   });
 });
