@@ -8,13 +8,14 @@ export type SetStep = SetWrite | { readonly kind: "replace"; readonly set: Ipset
 
 /**
  * A packet passes if both of its ends allow it, and one event can change both: a pod that is relabelled is isolated in
- * another way, and is another's peer no more. So what closes comes first at either end, and what opens comes last. Inside
- * of one end nothing closes that stays allowed: a pod is in its next chain before it leaves the last.
+ * another way, and is a peer of others no more. For addresses whose isolation changes, what closes comes first at either
+ * end, and what opens comes last. For all others nothing closes that stays allowed: a peer is in its next set before it
+ * leaves the last. Inside of one end a pod is in its next chain before it leaves the last, too.
  */
 export interface SetPlan {
-  /** Before the rules change: new sets (no rule names them yet), peers that go, pods that come. */
+  /** Before the rules change: new sets (no rule names them yet), peers, pods that come. */
   readonly early: readonly SetStep[];
-  /** When the rules have changed: pods that go, peers that come, sets that nobody wants. */
+  /** When the rules have changed: pods that go, peers, sets that nobody wants. */
   readonly late: readonly SetStep[];
 }
 
@@ -31,10 +32,11 @@ export function planSets(
   isAllowing: (name: string) => boolean,
 ): SetPlan {
   const created: SetStep[] = [];
-  const closing: SetStep[] = [];
   const isolating: SetStep[] = [];
   const releasing: SetStep[] = [];
-  const opening: SetStep[] = [];
+  const peers: PeerChange[] = [];
+  /** Addresses whose isolation changes. */
+  const moving = new Set<string>();
   const wanted = new Set<string>();
   for (const set of desired) {
     wanted.add(set.name);
@@ -43,34 +45,72 @@ export function planSets(
     const role: SetRole = isAllowing(set.name) ? "allow" : "isolate";
     if (actual === undefined) {
       created.push({ kind: "create", role, set, members: set.members });
+      if (role === "isolate") for (const member of set.members) moving.add(member);
       continue;
     }
     const comparable = actual.type === set.type && actual.family === set.family;
-    const { added, removed } = diffMembers(comparable ? actual.members : [], set.members);
-    const additions: SetStep[] = added.length > 0 ? [{ kind: "add", role, set, members: added }] : [];
-    const removals: SetStep[] = removed.length > 0 ? [{ kind: "remove", role, set, members: removed }] : [];
-    if (!headerFits(actual, set)) {
-      // Isolated pods stay so as long as the present rules count on it; new ones come in their turn, which is now.
-      const members = role === "isolate" ? mergeMembers(set.members, removed) : set.members;
-      (role === "isolate" ? isolating : closing).push({ kind: "replace", set: { ...set, members } });
-      if (role === "isolate") releasing.push(...removals);
-    } else if (role === "allow") {
-      closing.push(...removals);
-      opening.push(...additions);
+    const diff = diffMembers(comparable ? actual.members : [], set.members);
+    // Members that are to go stay for now: the present rules may count on them.
+    const replacing: SetStep[] = headerFits(actual, set)
+      ? []
+      : [{ kind: "replace", set: { ...set, members: mergeMembers(set.members, diff.removed) } }];
+    const added = replacing.length > 0 ? [] : diff.added;
+    if (role === "allow") {
+      created.push(...replacing);
+      peers.push({ set, added, removed: diff.removed });
     } else {
-      isolating.push(...additions);
-      releasing.push(...removals);
+      for (const member of [...diff.added, ...diff.removed]) moving.add(member);
+      isolating.push(...replacing, ...changeOf("add", role, set, added));
+      releasing.push(...changeOf("remove", role, set, diff.removed));
     }
   }
+  const peerSteps = planPeers(peers, moving);
   const destroyed = [...known.values()].filter(({ name }) => !wanted.has(name));
   return {
-    early: [...created, ...closing, ...isolating],
+    early: [...created, ...peerSteps.early, ...isolating],
     late: [
       ...releasing.toReversed(),
-      ...opening,
+      ...peerSteps.late,
       ...destroyed.toReversed().map((set): SetStep => ({ kind: "destroy", set })),
     ],
   };
+}
+
+interface PeerChange {
+  readonly set: IpsetRow;
+  readonly added: readonly string[];
+  readonly removed: readonly string[];
+}
+
+function planPeers(peers: readonly PeerChange[], moving: ReadonlySet<string>): SetPlan {
+  const isMoving = (member: string): boolean => moving.has(member.split(",", 1)[0] ?? "");
+  const steps = (kind: "add" | "remove", wantsMoving: boolean): readonly SetStep[] =>
+    peers.flatMap(({ set, added, removed }) =>
+      changeOf(
+        kind,
+        "allow",
+        set,
+        (kind === "add" ? added : removed).filter((member) => isMoving(member) === wantsMoving),
+      ),
+    );
+  return {
+    early: [...steps("add", false), ...steps("remove", true)],
+    late: [...steps("add", true), ...steps("remove", false)],
+  };
+}
+
+function changeOf(
+  kind: "add" | "remove",
+  role: SetRole,
+  set: IpsetRow,
+  members: readonly string[],
+): readonly SetStep[] {
+  return members.length === 0 ? [] : [{ kind, role, set, members }];
+}
+
+/** Only takes peers away: right also where the rules stay the old ones. */
+export function onlyCloses(step: SetStep): boolean {
+  return step.kind === "remove" && step.role === "allow";
 }
 
 export interface MemberDiff {

@@ -5,7 +5,7 @@ import type { IpsetRow } from "./ipset-state.ts";
 import type { RowFailure } from "./kernel-table.ts";
 import type { SetChanges } from "./policy-report.ts";
 import { createSetTally } from "./set-tally.ts";
-import { mergeMembers, planSets, withoutMembers } from "./set-plan.ts";
+import { mergeMembers, onlyCloses, planSets, withoutMembers } from "./set-plan.ts";
 import type { SetPlan, SetStep } from "./set-plan.ts";
 import type { ActualSet, SetTable, SetWrite } from "./set-table.ts";
 import { WHOLE_TABLE } from "./table-reconciler.ts";
@@ -22,7 +22,7 @@ export interface SetPassReport {
 export interface SetPass {
   /** What must be there before rules change. The result says which families are not ready, and why. */
   writeEarly(): Promise<ReadonlyMap<Family, string>>;
-  /** The rest, of the families that pass. */
+  /** The rest, of the families that pass; of the others only what closes. */
   writeLate(mayWrite: (family: Family) => boolean): Promise<void>;
   /** Both at once, where no rules change: one process. */
   writeAll(): Promise<void>;
@@ -142,8 +142,11 @@ async function planSetPass(
       await write(plan.early);
       return unready;
     },
-    writeLate: (mayWrite) =>
-      write(plan.late.filter(({ set: { family } }) => !unready.has(family) && mayWrite(family))),
+    async writeLate(mayWrite) {
+      const held = new Set(FAMILIES.filter((family) => unready.has(family) || !mayWrite(family)));
+      unready.clear();
+      await write(plan.late.filter((step) => onlyCloses(step) || !held.has(step.set.family)));
+    },
     async writeAll() {
       await write([...plan.early, ...plan.late]);
     },

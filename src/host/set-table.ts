@@ -37,7 +37,7 @@ export interface SetTable {
   /** All sets of ours with all members, sorted. */
   list(): Promise<readonly ActualSet[]>;
   /**
-   * One batch, in the order given: a thousand changes are one `ipset restore`. Adding what is there already is success (but
+   * One batch, in the order given: what one event changes is one `ipset restore`. Adding what is there already is success (but
    * resets its counters), and so are removing and destroying what is absent. A set that a rule names cannot be destroyed. A
    * refused change does not stop the others, except that a member which a set of role `isolate` refuses is withheld from
    * what follows and could open: a pod must not be known before its isolation is in force.

@@ -19,10 +19,10 @@ import type { Direction, Policy, PolicySnapshot } from "./snapshot.ts";
 export interface CompiledPolicy {
   readonly firewall: readonly FirewallRow[];
   /**
-   * In the order in which members may be added at any time without opening anything: peers and ports, then pods of chains,
-   * of branches, of the whole direction, and last the known pods. Removing goes the other way. New sets and new members
-   * come before the firewall changes, old ones go after it; names of chains and sets follow from their content, so that
-   * the old rules never see a half of the new.
+   * Peers and ports (they have `specs`); then what isolates, in the order in which members may be added: pods of chains, of
+   * branches, of the whole direction, and last the known pods. Removing goes the other way (host/set-plan.ts). New sets and
+   * members come before the firewall changes; names of chains and sets follow from their content, so that the old rules
+   * never see a half of the new.
    */
   readonly sets: readonly IpsetRow[];
   /** Why the chains are there: for people. */

@@ -16,8 +16,11 @@ export interface RestoreLine {
   readonly problem?: string;
 }
 
-/** Lines per process: 2 MB of text, written to the kernel in half a second. */
-const MAX_LINES = 50_000;
+/**
+ * Bytes per process; ordinary changes are less. So much fits into the pipe at once: had the daemon to write in parts and were
+ * killed in between, ipset would take the beginning of an address at the end of the first part for another address.
+ */
+const MAX_BYTES = 64 * 1024;
 /** Milliseconds for one process. */
 const TIMEOUT_MS = 60_000;
 /** Refused lines per process after which the rest is given up until the next pass: a bound on time. */
@@ -48,12 +51,20 @@ interface Refusals {
 export async function runRestore(exec: Exec, lines: Iterable<RestoreLine>): Promise<readonly RowFailure[]> {
   const refusals: Refusals = { failures: [], perSet: new Map(), members: new Set() };
   let batch: RestoreLine[] = [];
+  let bytes = 0;
   for (const line of lines) {
-    if (line.problem !== undefined) refuse(refusals, line, line.problem);
-    else if (isWanted(refusals, line)) batch.push(line);
-    if (batch.length < MAX_LINES) continue;
-    await runBatch(exec, batch, refusals);
-    batch = [];
+    if (line.problem !== undefined) {
+      refuse(refusals, line, line.problem);
+      continue;
+    }
+    if (bytes + line.text.length >= MAX_BYTES) {
+      await runBatch(exec, batch, refusals);
+      batch = [];
+      bytes = 0;
+    }
+    if (!isWanted(refusals, line)) continue;
+    batch.push(line);
+    bytes += line.text.length + 1;
   }
   if (batch.length > 0) await runBatch(exec, batch, refusals);
   return refusals.failures;

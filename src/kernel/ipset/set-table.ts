@@ -13,7 +13,7 @@ export interface SetTableOptions {
   readonly prefix: string;
 }
 
-/** One process lists, one process writes; `replace`, which is rare, takes some per set. */
+/** One process lists, one writes (some for thousands of members at once); `replace`, which is rare, takes some per set. */
 export function createSetTable({ prefix }: SetTableOptions, modules: { readonly exec: Exec }): SetTable {
   const { exec } = modules;
   return {
