@@ -120,7 +120,7 @@ export function createDaemon(machine: Machine, options: DaemonOptions): Daemon {
 
 /** GET over loopback of a machine, without any HTTP client in it; undefined when nobody listens. */
 export async function httpGet(
-  machine: Machine,
+  machine: Pick<Machine, "exec">,
   port: number,
   pathname: string,
 ): Promise<{ readonly status: number; readonly body: string } | undefined> {

@@ -64,7 +64,8 @@ function renderKernel(kernel: KernelReport, node: string): readonly string[] {
   if (state === "not-asked")
     return [`Kernel of ${node}: not asked; what decides is enforced on other nodes, so ask there`];
   const counts = denied.map(
-    ({ pod, direction, packets }) => `  ${direction} of ${pod}: ${packets} packets denied so far`,
+    ({ pod, direction, packets }) =>
+      `  ${direction} of ${pod}: ${packets} ${packets === 1 ? "packet" : "packets"} denied so far`,
   );
   if (state === "agrees")
     return [
