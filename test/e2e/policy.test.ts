@@ -42,7 +42,7 @@ beforeAll(async () => {
     addPod(n1, { name: "server", labels: { app: "server" } }),
     addPod(n1, { name: "friend", labels: good }),
     addPod(n1, { name: "stranger", labels: bad }),
-    addPod(n2, { name: "far-friend", labels: good }),
+    addPod(n2, { name: "far-friend", labels: { ...good, far: "yes" } }),
     addPod(n2, { name: "far-stranger", labels: bad }),
   ]);
   await serve(server);
@@ -96,6 +96,21 @@ test("a policy closes a pod to all but those that it names, on its own node and 
     waiting: 0,
     isolatedPods: 1,
   });
+});
+
+test("a policy that becomes stricter ends the connections that it denies, and no others", async () => {
+  const [ended, kept] = await Promise.all([startPings(friend, server.ip), startPings(farFriend, server.ip)]);
+  const count = await countPacketsFrom(server, [friend.ip], ["-p", "icmp", "--icmp-type", "echo-request"]);
+  await policyCommand(cluster, "apply", POLICIES.replace("{role: friend}", "{role: friend, far: 'yes'}"));
+  await waitFor("the friend's pings to end", async () => {
+    const before = await count();
+    await kept.waitForMore();
+    return (await count())[0] === before[0];
+  });
+  await ended.process.stop("SIGKILL");
+  expect(await kept.stop()).toEqual([]);
+  await policyCommand(cluster, "apply", POLICIES);
+  await expectPolicyInForce();
 });
 
 describe("a new pod", () => {

@@ -11,6 +11,7 @@ import type { AttachmentStore } from "./attachment-store.ts";
 import type { AttachmentKey } from "./attachment.ts";
 import { localPodsOf } from "./attachment.ts";
 import type { BridgeSwitches } from "./bridge-switches.ts";
+import type { EstablishedCheck } from "./established.ts";
 import { createOwnNode } from "./own-node.ts";
 import type { OwnNode } from "./own-node.ts";
 import { PodBook } from "./pod-book.ts";
@@ -27,7 +28,7 @@ export interface PolicyAgentModules {
   /** Where nobody else tells the cluster of our pods. */
   readonly registry?: PodRegistry;
   /** Ends established connections that are denied now; absent: they are kept. */
-  readonly established?: { readonly afterPass: () => void };
+  readonly established?: EstablishedCheck;
   readonly metrics: PolicyMetrics;
   readonly log: Logger;
   /** Milliseconds since 1970. */
@@ -135,7 +136,7 @@ export class PolicyAgent {
     pass.done(endedAt);
     if (eventAt !== undefined) metrics.eventInKernel((endedAt - eventAt) / 1000);
     this.#revisionInForce = revision;
-    this.#modules.established?.afterPass();
+    this.#modules.established?.afterPass(desired, report);
     return this.#bridgeProblem === undefined;
   }
 
@@ -206,8 +207,8 @@ export class PolicyAgent {
 
   /** What an enforcing node cannot do at present: follow changes. */
   problem(): string | undefined {
-    const { source, registry } = this.#modules;
-    const problem = source.health().problem ?? registry?.health().problem;
+    const { source, registry, established } = this.#modules;
+    const problem = source.health().problem ?? registry?.health().problem ?? established?.problem();
     return problem === undefined ? undefined : `network policy: ${problem}`;
   }
 

@@ -1,6 +1,7 @@
 // Builds the policy engine from the options and what the daemon has, and connects its loop, its source and its timers.
 import { createPolicyApplier } from "../../host/policy-applier.ts";
-import { exec, spawnBytes } from "../../kernel/exec.ts";
+import { createConntrackTable } from "../../kernel/conntrack.ts";
+import { exec, spawnBytes, spawnLines } from "../../kernel/exec.ts";
 import { createSetTable } from "../../kernel/ipset/set-table.ts";
 import { createFirewallTable } from "../../kernel/iptables/firewall-table.ts";
 import type { IptablesVariant } from "../../kernel/iptables/variant.ts";
@@ -27,6 +28,7 @@ import { attachmentDirectory, createAttachmentStore } from "./attachment-store.t
 import { createBridgeSwitches } from "./bridge-switches.ts";
 import { chooseFamilies, chooseSettings } from "./choose-settings.ts";
 import { createDeniedCounts } from "./denied-counts.ts";
+import { createEstablishedCheck } from "./established.ts";
 import { createHostAddresses } from "./host-addresses.ts";
 import { PolicyAgent } from "./policy-agent.ts";
 import { registerPolicyMetrics } from "./policy-metrics.ts";
@@ -87,6 +89,11 @@ export async function startPolicy(
     switches: createBridgeSwitches({ families }, { exec }),
     attachments: createAttachmentStore(attachmentDirectory(options.subnetFile), log),
     ...(registry && { registry }),
+    ...(options.policy.established === "end" && {
+      established: createEstablishedCheck(settings, {
+        graph, conntrack: createConntrackTable({ exec, spawnLines }), log,
+      }), // prettier-ignore
+    }),
     metrics: policyMetrics,
     log,
     now: Date.now,
