@@ -10,6 +10,8 @@ export interface ProbeBudget {
   readonly now: number;
   /** Milliseconds until one more may be sent. */
   readonly perProbeMs: number;
+  /** Looks are at least this far apart, so that one serves several probes and thousands of paths cost little. */
+  readonly minLookMs: number;
 }
 
 export interface ProbePlan {
@@ -17,9 +19,6 @@ export interface ProbePlan {
   /** When the next one is due or affordable; Infinity without paths. */
   readonly lookAgainAt: Millis;
 }
-
-/** Looks are at least this far apart, so that one serves several probes and thousands of paths cost little. */
-const MIN_LOOK_MS = 250;
 
 interface Due {
   readonly state: PathState;
@@ -52,7 +51,7 @@ export function planProbes(states: Iterable<PathState>, now: Millis, budget: Pro
     // A path whose echoes fail asks for its size as soon as they do not.
     if (mayAskSize(state)) consider(state, "size", state.sizeDueAt);
   }
-  return { probes: chosen.map(probeOf), lookAgainAt: Math.max(nextDueAt, now + MIN_LOOK_MS) };
+  return { probes: chosen.map(probeOf), lookAgainAt: Math.max(nextDueAt, now + budget.minLookMs) };
 }
 
 function probeOf({ state: { path, sizing }, purpose }: Due): Probe {

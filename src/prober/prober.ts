@@ -21,6 +21,8 @@ export interface ProberTiming {
   readonly answerTimeoutMs: number;
   readonly sizeIntervalMs: number;
   readonly searchStepMs: number;
+  /** Between two looks at what is due. */
+  readonly lookMs: number;
 }
 
 export interface ProberOptions {
@@ -49,6 +51,7 @@ export class Prober {
   readonly #now: () => number;
   readonly #pace: Pace;
   readonly #answerTimeoutMs: number;
+  readonly #lookMs: number;
   readonly #states = new Map<string, PathState>();
   /** Conditions that were logged, so that a line tells a change. */
   readonly #logged = new Map<string, string>();
@@ -63,6 +66,7 @@ export class Prober {
     this.#log = log;
     this.#now = now ?? (() => performance.now());
     const { intervalMs, timing } = options;
+    this.#lookMs = timing?.lookMs ?? 250;
     this.#answerTimeoutMs = timing?.answerTimeoutMs ?? 2_000;
     this.#pace = {
       intervalMs,
@@ -86,7 +90,7 @@ export class Prober {
           refreshAt = now + REFRESH_MS;
         }
         const affordable = Math.min(bucket.available(now), maxInFlight - this.#inFlight);
-        const budget = { now: affordable, perProbeMs: bucket.periodMs };
+        const budget = { now: affordable, perProbeMs: bucket.periodMs, minLookMs: this.#lookMs };
         const { probes, lookAgainAt } = planProbes(this.#states.values(), now, budget);
         bucket.take(probes.length);
         for (const probe of probes) this.#launch(probe, now, signal);

@@ -20,7 +20,7 @@ const PATH: ProbePath = {
 const PACE: Pace = { intervalMs: 1000, sizeIntervalMs: 300_000, searchStepMs: 500, random: () => 0 };
 const PASSED: ProbeOutcome = { kind: "answered", rttMs: 1 };
 const LOST: ProbeOutcome = { kind: "lost" };
-const PLENTY = { now: 1000, perProbeMs: 1 };
+const PLENTY = { now: 1000, perProbeMs: 1, minLookMs: 250 };
 
 /** Numbers that only look like chance. */
 function randomOf(seed: number): () => number {
@@ -47,7 +47,7 @@ function simulate(options: {
   const stepMs = 100;
   for (let now = 0; now < options.seconds * 1000; now += stepMs) {
     tokens = Math.min(options.perSecond / 10, tokens + (options.perSecond * stepMs) / 1000);
-    const budget = { now: Math.floor(tokens), perProbeMs: 1000 / options.perSecond };
+    const budget = { now: Math.floor(tokens), perProbeMs: 1000 / options.perSecond, minLookMs: 100 };
     const { probes } = planProbes(states.values(), now, budget);
     tokens -= probes.length;
     for (const probe of probes) {
@@ -93,10 +93,10 @@ describe("a plan", () => {
     const dueAgo = (ago: number): PathState =>
       startPath({ ...PATH, key: `${ago}` }, 1000 - ago, { ...PACE, random: () => 0 });
     const states = [30, 10, 20].map(dueAgo);
-    const { probes, lookAgainAt } = planProbes(states, 1000, { now: 2, perProbeMs: 300 });
+    const { probes, lookAgainAt } = planProbes(states, 1000, { ...PLENTY, now: 2, perProbeMs: 300 });
     expect(probes.map(({ path }) => path.key)).toEqual(["30", "20"]);
     expect(lookAgainAt).toBe(1300);
-    expect(planProbes(states, 1000, { now: 0, perProbeMs: 100 }).probes).toEqual([]);
+    expect(planProbes(states, 1000, { ...PLENTY, now: 0 }).probes).toEqual([]);
   });
 });
 
