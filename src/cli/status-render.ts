@@ -1,5 +1,5 @@
 // The text of `status`, for a person. Pure: the time is passed in.
-import type { PeerStatus, StatusReport } from "../daemon/status-report.ts";
+import type { PeerStatus, PolicyStatus, StatusReport } from "../daemon/status-report.ts";
 import { printable } from "../net/printable.ts";
 import { describeProbes, PROBE_HEADS, probeCells, probeProblems } from "./probe-render.ts";
 
@@ -14,6 +14,7 @@ export function renderStatus(report: StatusReport, nowMs: number): string {
     ...renderFailures(report),
     ...renderSkipped(report),
     ...renderRepairs(report, nowMs),
+    ...renderPolicyTroubles(report),
   ];
   return `${lines.map((line) => printable(line).trimEnd()).join("\n")}\n`;
 }
@@ -36,6 +37,7 @@ function renderFacts(report: StatusReport, nowMs: number): readonly string[] {
       ? []
       : [["Probes", describeProbes(report.probes, report.peers)] as const]),
     ...(report.iptables === undefined ? [] : [["Firewall", `iptables, ${report.iptables}`] as const]),
+    ...(report.policy === undefined ? [] : [["Policy", describePolicy(report.policy)] as const]),
     [
       "Host rows",
       report.tables.length === 0
@@ -52,6 +54,27 @@ function renderFacts(report: StatusReport, nowMs: number): readonly string[] {
     ["Processes", `${report.processesStarted} started so far`],
   ];
   return facts.map(([name, value]) => `${name.padEnd(FACT_WIDTH)}${value}`);
+}
+
+function describePolicy({
+  enforced,
+  policies,
+  pods,
+  attachments,
+  isolatedPods,
+  waiting,
+  rows,
+  repairsTotal,
+}: PolicyStatus): string {
+  const parts = [
+    enforced ? "in force" : "NOT IN FORCE",
+    `policies ${policies}, pods ${pods}`,
+    `here: announced ${attachments}, isolated ${isolatedPods}`,
+    ...(waiting === 0 ? [] : [`waiting ${waiting}`]),
+    `rows ${rows.chainsAndJumps}, sets ${rows.sets}, members ${rows.members}`,
+    ...(repairsTotal === 0 ? [] : [`put back ${repairsTotal}`]),
+  ];
+  return parts.join("; ");
 }
 
 const FACT_WIDTH = 11;
@@ -113,6 +136,16 @@ function renderFailures({ tables }: StatusReport): readonly string[] {
     failed.map(({ key, reason }) => `  ${table} ${key}: ${reason}`),
   );
   return failures.length === 0 ? [] : ["", `Failures: ${failures.length}; they are tried again`, ...failures];
+}
+
+function renderPolicyTroubles({ policy }: StatusReport): readonly string[] {
+  if (policy === undefined || policy.problems.length + policy.skipped.length === 0) return [];
+  return [
+    "",
+    "Network policy:",
+    ...policy.problems.map((problem) => `  ${problem}`),
+    ...policy.skipped.map(({ key, reason }) => `  ${key}: ${reason}`),
+  ];
 }
 
 function renderSkipped({ skippedLeases }: StatusReport): readonly string[] {

@@ -122,6 +122,29 @@ const ON_KUBERNETES: StatusReport = {
   ],
 };
 
+const WITH_POLICY: StatusReport = {
+  ...READY,
+  ready: false,
+  notReadyReason:
+    "the kernel module br_netfilter is not loaded, so network policy between pods of this node cannot be enforced",
+  policy: {
+    enforced: false,
+    problems: [
+      "the kernel module br_netfilter is not loaded, so network policy between pods of this node cannot be enforced; run modprobe br_netfilter on the node and name it in /etc/modules-load.d/",
+    ],
+    source: { connected: true },
+    pods: 120,
+    namespaces: 4,
+    policies: 7,
+    attachments: 30,
+    waiting: 1,
+    isolatedPods: 12,
+    rows: { chainsAndJumps: 31, sets: 22, members: 310 },
+    repairsTotal: 3,
+    skipped: [{ key: "policies default/web", reason: "spec.ingress[0].ports[0].port: 0 is out of range" }],
+  },
+};
+
 const PROBED: StatusReport = {
   ...READY,
   probes: {
@@ -183,6 +206,7 @@ describe("status", () => {
     ["on-kubernetes", ON_KUBERNETES],
     ["troubled", TROUBLED],
     ["probed", PROBED],
+    ["policed", WITH_POLICY],
     ["starting", STARTING],
   ])("of a node that is %s", async (name, report) => {
     await expect(renderStatus(report, NOW)).toMatchFileSnapshot(`status-${name}.txt`);
