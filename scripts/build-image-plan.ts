@@ -133,8 +133,10 @@ export interface ProductFile {
   readonly text?: string;
 }
 
-/** The one file of ours that is made for an architecture. */
+/** The two files of ours that are made for an architecture. */
 export const CNI_EXECUTABLE = "dist/flannel";
+/** The udp backend's packet path; absent where it was built without a C compiler. */
+export const UDP_ADDON = "dist/udp.node";
 
 const command = (name: string): string => `#!/bin/sh\nexec /opt/bin/flanneld ${name} "$@"\n`;
 
@@ -146,6 +148,7 @@ export const PRODUCT_FILES: readonly ProductFile[] = [
   { path: "/opt/flanneld-ts/flanneld-chunks", mode: 0o644, from: "dist/flanneld-chunks" },
   { path: "/opt/flanneld-ts/flanneld-chunks", mode: 0o755, from: "dist/flanneld-chunks" },
   { path: "/opt/flanneld-ts/flannel", mode: 0o755, from: CNI_EXECUTABLE },
+  { path: "/opt/flanneld-ts/udp.node", mode: 0o644, from: UDP_ADDON },
   { path: "/opt/flanneld-ts/LICENSE", mode: 0o644, from: "LICENSE" },
   { path: "/opt/bin/mk-docker-opts.sh", mode: 0o755, from: "deploy/mk-docker-opts.sh" },
   { path: "/opt/bin/install-conf", mode: 0o755, text: command("install-conf") },

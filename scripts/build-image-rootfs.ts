@@ -29,6 +29,7 @@ import {
   PACKAGES,
   PRODUCT_FILES,
   SYSTEM_FILES,
+  UDP_ADDON,
 } from "./build-image-plan.ts";
 import type { ImageArchitecture, Layer, ProductFile } from "./build-image-plan.ts";
 
@@ -43,6 +44,13 @@ export interface RootfsOptions {
   readonly output: string;
   /** The CNI executable of that architecture. */
   readonly cniExecutable: string;
+  /** The udp backend's packet path for that architecture; undefined leaves it out. */
+  readonly udpAddon: string | undefined;
+}
+
+function sourceOf({ from }: ProductFile, { cniExecutable, udpAddon }: RootfsOptions): string | undefined {
+  if (from === CNI_EXECUTABLE) return cniExecutable;
+  return from === UDP_ADDON ? udpAddon : from;
 }
 
 /** Writes OUTPUT/system and OUTPUT/product anew, and gives their paths. @throws if a package or library is missing */
@@ -66,7 +74,9 @@ export function buildRootfs(options: RootfsOptions): Readonly<Record<Layer, stri
   for (const file of SYSTEM_FILES) install(layers.system, file);
   for (const file of packages) describePackage(file, layers.system);
   for (const file of PRODUCT_FILES) {
-    install(layers.product, file.from === CNI_EXECUTABLE ? { ...file, from: options.cniExecutable } : file);
+    const from = sourceOf(file, options);
+    if (from !== undefined || file.text !== undefined)
+      install(layers.product, { ...file, ...(from && { from }) });
   }
   rmSync(unpacked, { recursive: true });
   return layers;

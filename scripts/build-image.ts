@@ -7,8 +7,9 @@ import path from "node:path";
 import { parseArgs } from "node:util";
 import { buildCniPlugin } from "./build-cni-plugin.ts";
 import { packArchive } from "./build-image-archive.ts";
-import { ARCHITECTURES, CNI_EXECUTABLE, LAYERS } from "./build-image-plan.ts";
+import { ARCHITECTURES, CNI_EXECUTABLE, LAYERS, UDP_ADDON } from "./build-image-plan.ts";
 import type { ImageArchitecture } from "./build-image-plan.ts";
+import { buildNative } from "./build-native.ts";
 import { buildRootfs } from "./build-image-rootfs.ts";
 import { replaceRawSocket } from "./build-raw-socket.ts";
 
@@ -32,9 +33,10 @@ async function main(): Promise<void> {
   }
   for (const tool of ["apt-get", "dpkg-deb", "tar"]) requireTool(tool);
   const cniExecutable = await prepareTarget(architecture, own);
+  const udpAddon = prepareUdpAddon(architecture, own);
 
   const folder = values.rootfs ?? `dist/image/${architecture}`;
-  const layers = buildRootfs({ architecture, cache: CACHE, output: folder, cniExecutable });
+  const layers = buildRootfs({ architecture, cache: CACHE, output: folder, cniExecutable, udpAddon });
   if (architecture !== own) {
     const missing = replaceRawSocket(architecture, `${layers.product}/opt/flanneld-ts/flanneld-chunks`);
     if (missing !== undefined) say(`without --probe-interval, which needs raw ICMP sockets: ${missing}`);
@@ -59,6 +61,14 @@ async function prepareTarget(architecture: ImageArchitecture, own: ImageArchitec
   for (const name of [nodePackage, bunPackage]) installForeign(name);
   await buildCniPlugin({ target: bunTarget });
   return `dist/flannel-${bunTarget}`;
+}
+
+/** Undefined without a compiler for the architecture; buildNative says what is missing. */
+function prepareUdpAddon(architecture: ImageArchitecture, own: ImageArchitecture): string | undefined {
+  if (architecture === own && existsSync(UDP_ADDON)) return UDP_ADDON;
+  const target = ARCHITECTURES[architecture].bunTarget;
+  if (!buildNative({ target })) return undefined;
+  return architecture === own ? UDP_ADDON : `dist/udp-${target}.node`;
 }
 
 /** Unpacks the very file that package-lock.json names, as npm would on such a machine. */

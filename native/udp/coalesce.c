@@ -40,6 +40,10 @@ static size_t joinable_header(uint8_t *packet, const struct ip_view *view, bool 
 }
 
 static bool checksums_ok(uint8_t *packet, const struct ip_view *view) {
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+  /* No fuzzer finds a checksum; what lies behind it must be reached. */
+  return packet != NULL && view != NULL;
+#endif
   size_t length = (size_t)view->total_length - view->header_length;
   uint64_t sum = packet_pseudo_sum(view, view->protocol, length);
   return packet_header_checksum_ok(packet, view) &&

@@ -17,7 +17,7 @@ struct engine_options {
   /** Own outer addresses, by family: 4, 6. */
   bool has_local[2];
   uint8_t local[2][16];
-  /** Own addresses on the TUN device: where ICMP errors come from. */
+  /** Own addresses on the TUN device: where ICMP errors to peers come from. */
   bool has_inner[2];
   uint8_t inner[2][16];
   /** Use what the kernel offers of segmentation and coalescing. */

@@ -85,6 +85,10 @@ uint64_t packet_pseudo_sum(const struct ip_view *view, uint8_t protocol, size_t 
   return sum + htons(protocol) + htons((uint16_t)length);
 }
 
+bool packet_is_multicast(const struct ip_view *view) {
+  return view->version == 6 ? view->destination[0] == 0xff : view->destination[0] >= 224;
+}
+
 static bool is_icmp_error(const uint8_t *packet, const struct ip_view *view) {
   if (view->total_length <= view->header_length) return true;
   uint8_t type = packet[view->header_length];
@@ -102,14 +106,12 @@ static bool is_unicast_source(const struct ip_view *view) {
 }
 
 static bool may_answer(enum icmp_error error, const uint8_t *packet, const struct ip_view *view) {
-  if (view->later_fragment || !is_unicast_source(view)) return false;
+  if (view->later_fragment || packet_is_multicast(view) || !is_unicast_source(view)) return false;
   if (view->version == 6) {
     /* Extension headers could hide an ICMP error; none is answered that does not begin with what it carries. */
-    if (view->destination[0] == 0xff) return false;
     if (view->protocol == IPPROTO_ICMPV6) return !is_icmp_error(packet, view);
     return view->protocol == IPPROTO_TCP || view->protocol == IPPROTO_UDP || view->protocol == IPPROTO_SCTP;
   }
-  if (view->destination[0] >= 224) return false;
   if (view->protocol != IPPROTO_ICMP) return true;
   return error == ICMP_ERROR_TIME_EXCEEDED && !is_icmp_error(packet, view);
 }

@@ -55,6 +55,9 @@ bool packet_header_checksum_ok(const uint8_t *packet, const struct ip_view *view
 /** Sum of the pseudo header that TCP, UDP and ICMPv6 include (RFC 9293, RFC 768, RFC 8200 8.1). */
 uint64_t packet_pseudo_sum(const struct ip_view *view, uint8_t protocol, size_t length);
 
+/** To a group, or to everybody. */
+bool packet_is_multicast(const struct ip_view *view);
+
 enum icmp_error { ICMP_ERROR_NET_UNREACHABLE, ICMP_ERROR_TIME_EXCEEDED };
 
 /** Room for any ICMP error that `packet_icmp_error` makes. */

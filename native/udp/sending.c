@@ -25,16 +25,11 @@ struct sender {
 
 /** Tells the sender on this host, through the TUN device. */
 static void answer(struct sender *sender, enum icmp_error error, const uint8_t *packet, const struct ip_view *view) {
-  struct engine *engine = sender->engine;
-  int family = view->version == 6;
-  if (!engine->options.has_inner[family]) return;
-  const uint8_t *from = engine->options.inner[family];
-  /* The kernel drops what claims to come from the host itself; then it comes from where the packet was to go. */
-  if (memcmp(view->source, from, view->address_length) == 0) from = view->destination;
   uint8_t message[ICMP_ERROR_MAX];
-  size_t length = packet_icmp_error(message, error, packet, view, from);
+  /* From where the packet was to go: what claims to come from the host itself, the kernel drops (fib_validate_source). */
+  size_t length = packet_icmp_error(message, error, packet, view, view->destination);
   if (length == 0 || !icmp_allowed(sender->worker)) return;
-  if (tun_write(engine, message, length)) COUNT(sender->worker->counters.icmpSent, 1);
+  if (tun_write(sender->engine, message, length)) COUNT(sender->worker->counters.icmpSent, 1);
 }
 
 static void send_packet(struct sender *sender, uint8_t *packet, size_t length, const struct virtio_net_hdr *hints) {
@@ -46,6 +41,8 @@ static void send_packet(struct sender *sender, uint8_t *packet, size_t length, c
   }
   const struct peer *peer = peer_table_lookup(sender->table, view.version, view.destination);
   if (peer == NULL) {
+    /* What the kernel says to its neighbours on any device (MLD, mDNS) is for nobody here. */
+    if (packet_is_multicast(&view)) return;
     COUNT(counters->noRoute, 1);
     answer(sender, ICMP_ERROR_NET_UNREACHABLE, packet, &view);
     return;
@@ -72,11 +69,12 @@ static bool send_all(struct sender *sender) {
   for (;;) {
     uint8_t *frame = sender->arena + used;
     ssize_t got = read(sender->engine->tun, frame, FRAME_MAX);
-    if (got < 0 && errno == EINTR) continue;
     if (got < 0) {
+      int number = errno;
+      if (number == EINTR) continue;
       transmitter_flush(sender->transmitter);
-      if (errno == EAGAIN) return true;
-      engine_fail(sender->engine, errno);
+      if (number == EAGAIN) return true;
+      engine_fail(sender->engine, number);
       return false;
     }
     struct virtio_net_hdr hints = {0};

@@ -81,7 +81,8 @@ export function backendInput(
   peers: readonly Lease[],
   node: LocalNode = NODE,
 ): BackendInput {
-  const type = config.backend.type;
+  // udp publishes no type (flannel 2.1).
+  const type = config.backend.type === "udp" ? "" : config.backend.type;
   const self = config.ipv6 ? dualLease(1, type) : lease(1, type);
   return { config, peers, node, self };
 }

@@ -37,6 +37,8 @@ const SCENARIOS = [
     input: backendInput(networkConfig("host-gw"), [lease(3, "host-gw"), lease(2, "host-gw")]),
   },
   { name: "host-gw-dual-stack", input: backendInput(dualStackConfig("host-gw"), [dualLease(2, "host-gw")]) },
+  { name: "udp", input: backendInput(networkConfig("udp"), [lease(2, ""), lease(3, "")]) },
+  { name: "udp-dual-stack", input: backendInput(dualStackConfig("udp"), [dualLease(2, "")]) },
   {
     name: "vxlan-behind-nat",
     input: backendInput(networkConfig("vxlan"), [lease(2, "vxlan")], {
