@@ -7,8 +7,8 @@ import { ping, startPings, startTcpStream } from "../../support/traffic.ts";
 import { daemonPid, podOn } from "./suite.ts";
 import type { ManifestSuite, SuiteOf } from "./suite.ts";
 
-/** The overlay device and the rows on it; not its link-local address, with which the kernel is busy. */
-const OURS = /^(?!.*\bfe80:).*flannel\.1/;
+/** The overlay device and the rows on it; not its link-local address and multicast neighbors, with which the kernel is busy. */
+const OURS = /^(?!.*\b(fe80|ff02):).*flannel\.1/;
 
 export function describeOutages(suiteOf: SuiteOf): void {
   describe("under traffic", () => {
