@@ -5,7 +5,6 @@ import { parsePolicyKey } from "./etcd-keys.ts";
 import type { PolicyKey } from "./etcd-keys.ts";
 import type { ObjectFeed } from "./object-feed.ts";
 import { NAMESPACE_NAME_LABEL, objectKey } from "./snapshot.ts";
-import type { Pod } from "./snapshot.ts";
 import type { PolicyKind } from "./source.ts";
 import { readEntry } from "./source-objects.ts";
 import type { FeedEntry } from "./source-objects.ts";
@@ -196,9 +195,13 @@ function readValue<Kind extends PolicyKind>(
 }
 
 function mergeParts(key: string, { declared, registered }: PodParts): ReadPod {
-  const usable = [...registered.values()].flatMap(({ object }): readonly Pod[] => (object ? [object] : []));
-  const object = mergePod(declared?.object, usable);
-  const reasons = [declared, ...registered.values()].flatMap((entry) => entry?.reason ?? []);
+  // In one order, so that all nodes choose the same where nothing else decides.
+  const told = [...registered].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, entry]) => entry);
+  const object = mergePod(
+    declared?.object,
+    told.flatMap((entry) => entry.object ?? []),
+  );
+  const reasons = [declared, ...told].flatMap((entry) => entry?.reason ?? []);
   return { key, ...(object && { object }), ...(reasons.length > 0 && { reason: reasons.join("; ") }) };
 }
 

@@ -1,5 +1,7 @@
 // The policy source on real etcd: compliance, what only etcd has, and the registration of pods by their daemons.
+import { Readable } from "node:stream";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { runPolicyCommand } from "../../src/cli/policy.ts";
 import { EtcdCallError } from "../../src/etcd/client.ts";
 import type { EtcdClient } from "../../src/etcd/client.ts";
 import { createEtcdClient } from "../../src/etcd/etcd3-client.ts";
@@ -343,6 +345,40 @@ describe("on etcd", () => {
     await waitFor("no problem", () => listener.source.health().problem === undefined, PATIENCE);
     await raw.delete(formatPolicyKey(PREFIX, { kind: "policies", namespace: "shop", name: "closed" }));
     await listener.until("policies", "shop/closed", (policy) => policy === undefined);
+  });
+
+  it("policy apply of many at once: each is written as a whole", async () => {
+    const apply = async (writer: number): Promise<number> => {
+      const text = ["a", "b", "c"]
+        .map((name) =>
+          policyNamed("shop", name, { podSelector: { matchLabels: { writer: String(writer) } } }),
+        )
+        .map((document) => JSON.stringify(document))
+        .join("\n---\n");
+      const own = createEtcdClient(etcd.connection);
+      const modules = {
+        stdin: Readable.from([text]),
+        stdout: { write: () => undefined },
+        stderr: { write: (text: string) => log.warn({}, text) },
+      };
+      const environment = {
+        store: "etcd",
+        etcdPrefix: PREFIX,
+        statusSocket: "",
+        openEtcd: () => Promise.resolve(own),
+      } as const;
+      return runPolicyCommand(["apply", "-f", "-"], (operands) => ({ environment, operands }), modules);
+    };
+    const listener = await start();
+    const codes = await Promise.all(Array.from({ length: 8 }, (_, writer) => apply(writer)));
+    // Whoever lost each time has said so, and written nothing.
+    expect(codes).toContain(0);
+    const stored = (await raw.list(policyKeyPrefix(PREFIX))).kvs.map(
+      ({ value }) => JSON.parse(value) as { spec: object },
+    );
+    expect(new Set(stored.map(({ spec }) => JSON.stringify(spec))).size).toBe(1);
+    await waitFor("the policies", () => listener.objects("policies").size === 3, PATIENCE);
+    expect(listener.source.health()).toEqual({ connected: true, skipped: [] });
   });
 
   it("a transaction is done as a whole or not at all", async () => {
