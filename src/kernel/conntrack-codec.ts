@@ -65,7 +65,10 @@ const PROTOCOL_NAMES: ReadonlyMap<number, string> = new Map(
   Object.entries(PROTOCOL_NUMBERS).map(([name, number]) => [number, name]),
 );
 
-/** Arguments that delete exactly this flow, or undefined for a protocol that the tool cannot name by ports. */
+/**
+ * Arguments that delete this flow, and those that differ only in the port or the ICMP id of the end that began: no policy can
+ * tell them apart. Undefined for a protocol that the tool cannot name by ports.
+ */
 export function deleteArguments({
   family,
   protocol,
@@ -76,28 +79,13 @@ export function deleteArguments({
 }: Flow): readonly string[] | undefined {
   const name = PROTOCOL_NAMES.get(protocol);
   if (name === undefined) return undefined;
-  const { src, dst, srcPort, dstPort } = original;
   const isIcmp = name.startsWith("icmp");
-  if (isIcmp ? icmp === undefined : srcPort === undefined || dstPort === undefined) return undefined;
+  if (isIcmp ? icmp === undefined : original.dstPort === undefined || reply.srcPort === undefined)
+    return undefined;
   const ends = icmp
-    ? ["--icmp-type", icmp.type, "--icmp-code", icmp.code, "--icmp-id", icmp.id]
-    : ["--sport", srcPort, "--dport", dstPort];
+    ? ["--icmp-type", icmp.type, "--icmp-code", icmp.code]
+    : ["--orig-port-dst", original.dstPort, "--reply-port-src", reply.srcPort];
+  const addresses = ["-s", original.src, "-d", original.dst, "-r", reply.src];
   const zones = zone === undefined ? [] : ["-w", zone];
-  return [
-    "-D",
-    "-f",
-    FAMILY_NAMES[family],
-    "-p",
-    name,
-    "-s",
-    src,
-    "-d",
-    dst,
-    ...ends,
-    "-r",
-    reply.src,
-    "-q",
-    reply.dst,
-    ...zones,
-  ].map(String);
+  return ["-D", "-f", FAMILY_NAMES[family], "-p", name, ...addresses, ...ends, ...zones].map(String);
 }

@@ -1,4 +1,7 @@
 // The kernel's connection tracking table, by the conntrack tool: finds flows of given pods, and ends exactly those it is given.
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { Flow } from "../net/flow.ts";
 import { FAMILIES } from "../net/ip.ts";
 import type { Family, Ip } from "../net/ip.ts";
@@ -24,12 +27,16 @@ export interface ConntrackTable {
    * and only what is wanted is kept: it can have a million entries. Never throws.
    */
   find(addresses: ReadonlySet<Ip>, isWanted: (flow: Flow) => boolean): Promise<FoundFlows>;
-  /** Deletes the flows; their next packets are judged as those of new connections. Never throws. */
+  /**
+   * Deletes the flows, and with each those that differ only in the port or the ICMP id of the end that began: policies
+   * cannot tell them apart, and a thousand clients' requests are one deletion. Their next packets are judged as those of new
+   * connections. Never throws.
+   */
   end(flows: readonly Flow[]): Promise<EndedFlows>;
 }
 
-/** Deletions per process: each reads the whole table (conntrack.c, CT_DELETE). */
-const MAX_PER_BATCH = 500;
+/** Deletions per process: each walks the whole table, some 10 ms where it is large (conntrack.c, CT_DELETE). */
+const MAX_PER_BATCH = 100;
 const TIMEOUT_MS = 60_000;
 
 export function createConntrackTable(modules: {
@@ -74,7 +81,8 @@ async function readTable(
 }
 
 async function endFlows(exec: Exec, flows: readonly Flow[]): Promise<EndedFlows> {
-  const lines = flows.map(deleteArguments).filter((line) => line !== undefined);
+  const named = flows.map(deleteArguments).filter((line) => line !== undefined);
+  const lines = [...new Map(named.map((line) => [line.join(" "), line])).values()];
   let ended = 0;
   try {
     for (let at = 0; at < lines.length; at += MAX_PER_BATCH)
@@ -83,7 +91,7 @@ async function endFlows(exec: Exec, flows: readonly Flow[]): Promise<EndedFlows>
     if (!(error instanceof ExecError)) throw error;
     return { ended, problem: explain(error.message) };
   }
-  const unnamed = flows.length - lines.length;
+  const unnamed = flows.length - named.length;
   return unnamed === 0
     ? { ended }
     : {
@@ -94,10 +102,11 @@ async function endFlows(exec: Exec, flows: readonly Flow[]): Promise<EndedFlows>
 
 /** The number of flows that were there: the tool prints each one. */
 async function deleteBatch(exec: Exec, lines: readonly (readonly string[])[]): Promise<number> {
-  const input = lines.map((line) => `${line.join(" ")}\n`).join("");
   const options = { timeoutMs: TIMEOUT_MS, allowFailure: true };
-  const batch = await exec("conntrack", ["-R", "-"], { ...options, input });
-  if (batch.exitCode === 0) return countLines(batch.stdout);
+  const batch = await withFile(lines.map((line) => `${line.join(" ")}\n`).join(""), (path) =>
+    exec("conntrack", ["-R", path], options),
+  );
+  if (batch?.exitCode === 0) return countLines(batch.stdout);
   // conntrack-tools before 1.4.7 knows no batches. A flow that is gone by now is exit 1 without harm.
   let ended = 0;
   for (const line of lines) {
@@ -107,6 +116,23 @@ async function deleteBatch(exec: Exec, lines: readonly (readonly string[])[]): P
     ended += countLines(stdout);
   }
   return ended;
+}
+
+/** A file, since the tool opens /dev/stdin by name, which our pipes, being sockets, do not bear. Undefined: no room for one. */
+async function withFile<T>(text: string, use: (path: string) => Promise<T>): Promise<T | undefined> {
+  let directory: string;
+  try {
+    directory = await mkdtemp(join(tmpdir(), "flanneld-conntrack-"));
+  } catch {
+    return undefined;
+  }
+  try {
+    const path = join(directory, "flows");
+    await writeFile(path, text);
+    return await use(path);
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
 }
 
 function countLines(text: string): number {
