@@ -1,7 +1,10 @@
 // `policy apply`: checks every object of the input, and writes all of them in one transaction or none.
 import type { EtcdClient } from "../etcd/client.ts";
+import { leaseKeyPrefix } from "../ipam/etcd-lease-codec.ts";
 import { printable } from "../net/printable.ts";
+import { policyKeyPrefix } from "../policy/etcd-keys.ts";
 import { formatProblem } from "../policy/problems.ts";
+import { describeUncovered } from "./policy-coverage.ts";
 import { readInputs } from "./policy-input.ts";
 import { describeObject } from "./policy-kinds.ts";
 import type { InputDocument } from "./policy-parse.ts";
@@ -41,7 +44,20 @@ export async function runPolicyApply(call: PolicyCall): Promise<number> {
     stderr.write(`${refusals.join("")}Nothing was written.\n`);
     return FAILED;
   }
-  return withEtcd(call, (client) => write(client, wanted, call));
+  return withEtcd(call, async (client) => {
+    const code = await write(client, wanted, call);
+    if (code === DONE) await warnOfUncovered(client, call);
+    return code;
+  });
+}
+
+async function warnOfUncovered(client: EtcdClient, { etcdPrefix, stderr }: PolicyCall): Promise<void> {
+  const [registered, leased] = await Promise.all([
+    client.list(`${policyKeyPrefix(etcdPrefix)}nodes/`),
+    client.list(leaseKeyPrefix(etcdPrefix)),
+  ]);
+  const warning = describeUncovered(etcdPrefix, { registered: registered.kvs, leased: leased.kvs });
+  if (warning !== undefined) stderr.write(`${printable(warning)}\n`);
 }
 
 function validate({ input, problem }: InputDocument, namespace: string | undefined): Validated {

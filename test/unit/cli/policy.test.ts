@@ -301,6 +301,22 @@ describe("apply", () => {
     });
   });
 
+  it("says which nodes do not enforce it: those of a Go flannel, or without --network-policy", async () => {
+    const lease = (ip: string): string => `{"PublicIP":"${ip}","PublicIPv6":null,"BackendType":"vxlan"}`;
+    const etcd = createFakeEtcd({
+      "/net/subnets/10.5.1.0-24": lease("192.0.2.1"),
+      "/net/policy/nodes/192.0.2.1": '{"spec":{"podCIDRs":["10.5.1.0/24"]}}',
+      "/net/policy/nodes/192.0.2.1/pods/shop/web": "{}",
+    });
+    expect(await run(etcd, ["apply", "-f", "-"], policy("a"))).toMatchObject({ code: 0, stderr: "" });
+    await etcd.put("/net/subnets/10.5.2.0-24", lease("192.0.2.2"));
+    expect(await run(etcd, ["apply", "-f", "-"], policy("a"))).toMatchObject({
+      code: 0,
+      stderr:
+        "Warning: not enforced on 192.0.2.2 (10.5.2.0/24): no daemon with --network-policy has registered there.\n",
+    });
+  });
+
   it("replaces what cannot be read", () => {
     const kv: KeyValue = { key: "k", value: "{", createRevision: 1n, modRevision: 2n, leaseId: "0" };
     const { manifest } = validateObject(
