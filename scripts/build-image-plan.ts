@@ -73,6 +73,21 @@ export const PACKAGES: readonly ImagePackage[] = [
   { name: "libgmp10", why: "nft" },
 
   { name: "conntrack", why: "connections that rules have let pass", programs: ["/usr/sbin/conntrack"] },
+
+  {
+    name: "tcpdump",
+    why: "log lines of denied packets (--policy-log-group)",
+    programs: ["/usr/bin/tcpdump"],
+  },
+  { name: "libpcap0.8", why: "tcpdump" },
+  { name: "libssl3", why: "tcpdump" },
+  { name: "libdbus-1-3", why: "tcpdump, through libpcap" },
+  { name: "libsystemd0", why: "tcpdump, through libdbus" },
+  { name: "libgcrypt20", why: "tcpdump, through libsystemd" },
+  { name: "libgpg-error0", why: "tcpdump, through libgcrypt" },
+  { name: "liblzma5", why: "tcpdump, through libsystemd" },
+  { name: "libzstd1", why: "tcpdump, through libsystemd" },
+  { name: "liblz4-1", why: "tcpdump, through libsystemd" },
 ];
 
 /** Regular expressions on paths: data that the programs read, and the licences that must go along. */

@@ -121,7 +121,9 @@ export async function runPolicyCommand(
   const foreign = Object.keys(flags).find((flag) => !command.flags.some((known) => known === flag));
   if (foreign !== undefined) return misuse(`policy ${word} has no flag --${foreign}`, modules);
   if (command.needs === "etcd" && read.environment.store === "kubernetes") {
-    modules.stderr.write(`On Kubernetes policies lie in the API: use kubectl ${word}.\n`);
+    modules.stderr.write(
+      `On Kubernetes policies lie in the API: use kubectl ${word}. What is in force on a node: flanneld-ts policy status.\n`,
+    );
     return MISUSED;
   }
   const run = await command.load();

@@ -23,7 +23,7 @@ export interface DeniedLogModules extends NflogModules {
 const LINES_PER_SECOND = 10;
 const BURST = 50;
 /** The snapshot that names pods and policies is at most this old. */
-const DESCRIBER_MAX_AGE_MS = 1_000;
+const DESCRIBER_MAX_AGE_MS = 3_000;
 
 /** Runs until the signal. Without tcpdump it says so, and tries again each minute. */
 export function startDeniedLog(options: DeniedLogOptions, modules: DeniedLogModules): NflogWatch {
