@@ -9,7 +9,7 @@ import { startMachine } from "./machine.ts";
 import type { Machine } from "./machine.ts";
 import { measureMatrix, TELL_SOURCE_PORT } from "./matrix.ts";
 import { createNode } from "./node.ts";
-import type { LabNode, LabPod } from "./node.ts";
+import type { LabNode, LabPod, PodExtra } from "./node.ts";
 import { planCells } from "./plan-matrix.ts";
 import type { CellResult, Matrix } from "./plan-matrix.ts";
 import { OUTSIDE_ATTACHMENT, planNodeAttachment, SEGMENTS, UNDERLAY_ADDRESS } from "./plan-topology.ts";
@@ -22,6 +22,8 @@ export interface ClusterOptions {
   readonly nodes?: number;
   /** Pods per node. Default 2. */
   readonly pods?: number;
+  /** What the runtime tells of each pod that is made with its node. */
+  readonly podExtra?: (name: string) => PodExtra;
   readonly topology?: Topology;
   /** Default vxlan. */
   readonly backend?: string;
@@ -154,7 +156,8 @@ async function assemble(
   };
   const addPods = async (node: LabNode, count: number): Promise<void> => {
     for (let i = 0; i < count; i += 1) {
-      const pod = await node.addPod();
+      const name = `${node.name}-p${node.pods.size + 1}`;
+      const pod = await node.addPod(name, options.podExtra?.(name));
       onProgress(`pod ${pod.name} has ${pod.ip}`);
     }
   };

@@ -17,6 +17,8 @@ export interface UpCommand {
   readonly etcdEndpoints: readonly string[];
   readonly etcdPrefix: string | undefined;
   readonly daemonFlags: readonly string[];
+  /** File of NetworkPolicies. */
+  readonly policy: string | undefined;
   readonly once: boolean;
 }
 
@@ -50,6 +52,8 @@ Options of a start:
                          underlay relays these endpoints through the lab's process; keys lie under --etcd-prefix
   --etcd-prefix=KEY      default /coreos.com/network; with --etcd-endpoints /flanneld-ts-lab/NAME, which is removed
                          at the end
+  --policy=FILE          NetworkPolicies (YAML): makes pods that they are about, and shows who reaches whom before and
+                         after them, and why one connection is denied
   --daemon-flag=FLAG     one more flag for each daemon, e.g. --daemon-flag=--v=2; may be repeated
   --name=NAME            several labs can run side by side; also before or after exec, status and down (default lab)
 
@@ -72,6 +76,7 @@ const OPTIONS: ReadonlyMap<string, Option> = new Map([
   ["etcd-endpoints", { takesValue: true }],
   ["etcd-prefix", { takesValue: true }],
   ["daemon-flag", { takesValue: true, repeat: true }],
+  ["policy", { takesValue: true }],
   ["name", { takesValue: true }],
   ["once", { takesValue: false }],
   ["help", { takesValue: false }],
@@ -167,6 +172,7 @@ function parseUp(name: string, given: ReadonlyMap<string, readonly string[]>): U
     etcdEndpoints: (text("etcd-endpoints") ?? "").split(",").filter((endpoint) => endpoint !== ""),
     etcdPrefix: text("etcd-prefix"),
     daemonFlags: given.get("daemon-flag") ?? [],
+    policy: text("policy"),
     once: given.has("once"),
   };
 }

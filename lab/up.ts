@@ -8,6 +8,7 @@ import { parseNetConf } from "./parse-arguments.ts";
 import type { UpCommand } from "./parse-arguments.ts";
 import { COLOUR, PLAIN } from "./render.ts";
 import { describeNode, describeNodes, reportMatrix } from "./report.ts";
+import { preparePolicy } from "./policy.ts";
 import { claimState, identify } from "./state.ts";
 import type { LabState } from "./state.ts";
 
@@ -19,7 +20,8 @@ const SAME_INTERRUPT_MS = 1000;
 
 /** @returns the exit code: 0 if all cells of the last matrix are right. @throws {Error} when the lab cannot start */
 export async function runUp(command: UpCommand): Promise<number> {
-  const options = clusterOptions(command);
+  const policy = command.policy === undefined ? undefined : preparePolicy(command.policy, command.pods);
+  const options = { ...clusterOptions(command), ...(policy && { podExtra: policy.podExtra }) };
   const startedAt = performance.now();
   const seconds = (): string => ((performance.now() - startedAt) / 1000).toFixed(1);
   const print = (text: string): void => void process.stdout.write(text);
@@ -42,6 +44,7 @@ export async function runUp(command: UpCommand): Promise<number> {
     print(`\n${await describeNodes(up, paint)}\n`);
     const showMatrix = (): Promise<boolean> => reportMatrix(up, print, paint, columns);
     let isRight = await showMatrix();
+    if (policy !== undefined) isRight = (await policy.run(up, { print, paint })) && isRight;
     print(`lab: ${isRight ? "complete" : "NOT right"} after ${seconds()} s\n`);
     if (!command.once) {
       await stay(signal, {
@@ -137,7 +140,7 @@ function clusterOptions(command: UpCommand): Omit<ClusterOptions, "directory"> {
     pods: command.pods,
     topology: command.topology,
     // People read these logs; a --daemon-flag of theirs comes later and wins.
-    daemonFlags: ["--log-format=text", ...command.daemonFlags],
+    daemonFlags: ["--log-format=text", "--network-policy", ...command.daemonFlags],
     ...(backend === undefined ? {} : { backend }),
     ...(netConf === undefined ? {} : { netConf: readNetConf(netConf) }),
     etcd:

@@ -1,5 +1,5 @@
 // The lab's command line: it shows real connectivity, names what is broken, and leaves nothing behind.
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -7,6 +7,16 @@ import { startEtcd } from "../../lab/etcd.ts";
 import { startLabHost } from "../support/lab.ts";
 import type { LabHost } from "../support/lab.ts";
 import { waitFor } from "../support/wait.ts";
+
+/** Pods of the lab are in turn: role=db, role=frontend, neither. */
+const POLICY = `
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: db}
+spec:
+  podSelector: {matchLabels: {role: db}}
+  ingress: [{from: [{podSelector: {matchLabels: {role: frontend}}}], ports: [{port: 6379}]}]
+`;
 
 let host: LabHost;
 beforeEach(async () => {
@@ -67,6 +77,22 @@ describe("lab --once", () => {
       expect(output).toContain("54 of 54 cells are right");
       expect(exitCode).toBe(0);
       expect(await etcd.ctl("get", "--prefix", "/")).toBe("/other\nstays\n");
+    } finally {
+      rmSync(directory, { recursive: true, force: true });
+    }
+  });
+
+  test("--policy: who reaches whom before and after, and one denial explained", async () => {
+    const directory = mkdtempSync(path.join(tmpdir(), "flanneld-ts-lab-"));
+    try {
+      const file = path.join(directory, "policy.yml");
+      writeFileSync(file, POLICY);
+      const { exitCode, output } = await host.run("--once", "--nodes=2", `--policy=${file}`);
+      expect(output).toMatch(/Before:[\s\S]*default\/n2-p1 +open +open +- +open/);
+      expect(output).toMatch(/After:[\s\S]*default\/n2-p1 +DENIED +open +- +DENIED/);
+      expect(output).toMatch(/Why\?[\s\S]*ingress of default\/n2-p2 is isolated by policy default\/db/);
+      expect(output).toMatch(/12 connections tried, 8 made: as the policies say/);
+      expect(exitCode).toBe(0);
     } finally {
       rmSync(directory, { recursive: true, force: true });
     }
