@@ -6,6 +6,7 @@ import path from "node:path";
 import { benchCni } from "./cni.ts";
 import { benchLeases } from "./leases.ts";
 import { benchPeers } from "./peers.ts";
+import { benchUdp } from "./udp.ts";
 import { benchProber } from "./prober.ts";
 import { formatFigures, ms } from "./stats.ts";
 import type { Figure } from "./stats.ts";
@@ -42,6 +43,7 @@ const BENCHMARKS: Readonly<
   peers: { title: "Programming peers", run: benchPeers },
   leases: { title: "The daemon with etcd", run: benchLeases },
   cni: { title: "The CNI executable", run: cniFigures },
+  udp: { title: "The udp backend", run: benchUdp },
   prober: { title: "The mesh prober", run: benchProber },
 };
 

@@ -44,7 +44,7 @@ fi
 needs=()
 [ "$tier" = build ] || needs+=(ip=iproute2 iptables=iptables ipset=ipset etcd=etcd-server etcdctl=etcd-client
   /usr/lib/cni/bridge=containernetworking-plugins c++=g++ ping=iputils-ping nsenter=util-linux mount=mount sysctl=procps)
-[ "$tier" = test ] && needs+=(nft=nftables tcpdump=tcpdump iperf3=iperf3 conntrack=conntrack containerd=containerd
+[ "$tier" = test ] && needs+=(nft=nftables tcpdump=tcpdump iperf3=iperf3 ethtool=ethtool conntrack=conntrack containerd=containerd
   runc=runc busybox=busybox-static openssl=openssl python3=python3-minimal systemd-notify=systemd)
 missing=()
 if compiler_missing; then missing+=(gcc libc6-dev); fi

@@ -147,6 +147,8 @@ void engine_stop(struct engine *engine) {
   if (engine->stop >= 0 && write(engine->stop, &one, sizeof one) < 0) abort();
   for (int i = 0; i < DIRECTIONS; i++)
     if (engine->workers[i].started) pthread_join(engine->workers[i].thread, NULL);
+  /* A program that takes the device up after us may not know super-packets. */
+  if (engine->tun >= 0) ioctl(engine->tun, TUNSETOFFLOAD, 0);
   const int files[] = {engine->tun, engine->stop, engine->sockets[0], engine->sockets[1]};
   for (size_t i = 0; i < sizeof files / sizeof *files; i++)
     if (files[i] >= 0) close(files[i]);
