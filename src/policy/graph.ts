@@ -7,6 +7,7 @@ import type { Book } from "./graph/books.ts";
 import { createClaims } from "./graph/claims.ts";
 import { keepUnchanged } from "./graph/keep-unchanged.ts";
 import { createMembers } from "./graph/members.ts";
+import { createPodKeeper } from "./graph/pods-in-common.ts";
 import { createSubjects } from "./graph/subjects.ts";
 import type { PolicySettings } from "./settings.ts";
 import { objectKey } from "./snapshot.ts";
@@ -53,6 +54,7 @@ export function createPolicyGraph({ nodeName, settings }: PolicyGraphOptions): P
     policies: createBook(),
   };
   const seen = new Set<PolicyKind>();
+  const keeper = createPodKeeper();
   const claims = createClaims();
   const subjects = createSubjects(settings, books.policies.objects);
   const members = createMembers({
@@ -75,12 +77,13 @@ export function createPolicyGraph({ nodeName, settings }: PolicyGraphOptions): P
       const ips = pod?.nodeName === nodeName ? claims.owned(pod) : [];
       subjects.pod(key, ips.length > 0 ? pod : undefined, ips);
     }
+    if (before) keeper.release(before);
   };
   const apply = (event: PolicyEvent): void => {
     if (event.type === "snapshot") seen.add(event.kind);
     switch (event.kind) {
       case "pods":
-        return writeEvent(books.pods, event, { keyOf: objectKey, keep: keepPod, changed: podChanged });
+        return writeEvent(books.pods, event, { keyOf: objectKey, keep: keeper.keep, changed: podChanged });
       case "policies":
         return writeEvent(books.policies, event, { keyOf: objectKey, changed: subjects.policy });
       case "namespaces":
@@ -124,9 +127,4 @@ export function createPolicyGraph({ nodeName, settings }: PolicyGraphOptions): P
 
 function nameOf({ name }: { readonly name: string }): string {
   return name;
-}
-
-/** What says the same is kept once. */
-function keepPod(pod: Pod): Pod {
-  return pod;
 }

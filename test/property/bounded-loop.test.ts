@@ -3,6 +3,7 @@ import * as fc from "fast-check";
 import { expect, it } from "vitest";
 import { createBoundedLoop } from "../../src/daemon/bounded-loop.ts";
 import { FakeClock } from "../support/fake-clock.ts";
+import { runs } from "../support/property-runs.ts";
 
 const MIN_MS = 100;
 const MAX_MS = 10_000;
@@ -95,6 +96,6 @@ it("runs one pass at a time and loses no request", async () => {
       await harness.loop.stopped;
       expect(harness.clock.pendingTimers).toBe(0);
     }),
-    { numRuns: 1_000 },
+    { numRuns: runs(1_000) },
   );
 });

@@ -15,6 +15,7 @@ import { cidrOf, cidrsOverlap, nextCidr } from "../../src/net/cidr.ts";
 import type { Cidr } from "../../src/net/cidr.ts";
 import { addToIp, bitsOf, parseIp } from "../../src/net/ip.ts";
 import type { Family, Ip } from "../../src/net/ip.ts";
+import { runs } from "../support/property-runs.ts";
 
 const BASES: Readonly<Record<Family, readonly Ip[]>> = {
   4: [parseIp("10.5.0.0"), parseIp("255.255.0.0"), parseIp("172.16.0.0")],
@@ -95,7 +96,7 @@ describe("chooseSubnet", () => {
         }
         expect(BigInt(taken.length)).toBe(capacityOf(r));
       }),
-      { numRuns: 20 },
+      { numRuns: runs(20) },
     );
   });
 });

@@ -7,6 +7,7 @@ import { startFakeKube } from "../support/fake-kube/fake-kube.ts";
 import type { FakeKube } from "../support/fake-kube/fake-kube.ts";
 import { putNode, startMirror } from "../support/kube-mirror.ts";
 import { waitFor } from "../support/wait.ts";
+import { runs } from "../support/property-runs.ts";
 
 type Step =
   | { readonly do: "put"; readonly node: number }
@@ -109,7 +110,7 @@ test("any changes with any faults end in the same map as a fresh list", async ()
         await fake.close();
       }
     }),
-    { numRuns: 60 },
+    { numRuns: runs(60) },
   );
 });
 

@@ -2,6 +2,7 @@
 import type { IpsetRow } from "../../src/host/ipset-state.ts";
 import type { Chain, FirewallRow } from "../../src/host/state.ts";
 import { cidrContainsIp, parseCidr } from "../../src/net/cidr.ts";
+import type { Cidr } from "../../src/net/cidr.ts";
 import { familyOf, parseIp } from "../../src/net/ip.ts";
 import type { Family, Ip } from "../../src/net/ip.ts";
 import type { Packet } from "../../src/policy/packet.ts";
@@ -68,6 +69,17 @@ export function createInterpreter(compiled: {
   return { run: (packet) => runPacket(packet, families.get(familyOf(packet.dst)) ?? new Map(), readRules) };
 }
 
+/** Remembered: the same few addresses are asked for over and over, and IPv6 is slow to read. */
+const answers = new Map<Cidr, Map<Ip, boolean>>();
+
+function contains(cidr: Cidr, ip: Ip): boolean {
+  let known = answers.get(cidr);
+  if (known === undefined) answers.set(cidr, (known = new Map<Ip, boolean>()));
+  const answer = known.get(ip) ?? cidrContainsIp(cidr, ip);
+  known.set(ip, answer);
+  return answer;
+}
+
 function check(condition: boolean, message: string): asserts condition {
   if (!condition) throw new Error(message);
 }
@@ -88,7 +100,7 @@ function loadSets(rows: readonly IpsetRow[]): ReadonlyMap<string, LoadedSet> {
     sets.set(row.name, {
       row,
       exact,
-      contains: (ip) => exact.has(ip) || prefixes.some((prefix) => cidrContainsIp(prefix, ip)),
+      contains: (ip) => exact.has(ip) || prefixes.some((prefix) => contains(prefix, ip)),
     });
   }
   return sets;
@@ -170,7 +182,7 @@ const OPTIONS: Readonly<Record<string, (reading: Reading, option: string) => Tes
   },
   "-d": ({ next }) => {
     const cidr = parseCidr(next());
-    return ({ dst }) => cidrContainsIp(cidr, dst);
+    return ({ dst }) => contains(cidr, dst);
   },
   "-p": readProtocol,
   "--ctstate": ({ next, modules }) => {

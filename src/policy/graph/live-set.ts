@@ -42,7 +42,7 @@ function fixedMembers(spec: SetSpec): ReadonlySet<string> {
   return new Set(peers.flatMap((peer) => (peer.kind === "block" ? resolveBlock(peer) : [])));
 }
 
-/** Sorts in place. */
+/** Sorts `members` itself on the way. */
 function sortUnique(members: string[]): readonly string[] {
   members.sort();
   let kept = 0;
@@ -52,32 +52,45 @@ function sortUnique(members: string[]): readonly string[] {
       kept += 1;
     }
   }
-  members.length = kept;
-  return members;
+  // Without the room that an array which grew has at its end.
+  return members.slice(0, kept);
 }
+
+/** Up to here each change moves the rest of the array at once; more changes are merged in one walk. */
+const MAX_SPLICES = 16;
 
 /** `members` itself if they stay as they are. */
 export function changeMembers(
   members: readonly string[],
   changes: ReadonlyMap<string, boolean>,
 ): readonly string[] {
-  const places = Array.from(changes, ([member, isWanted]) => ({
-    member,
-    isWanted,
-    at: placeOf(members, member),
-  }))
-    .filter(({ member, isWanted, at }) => (members[at] === member) !== isWanted)
-    .sort((a, b) => (a.member < b.member ? -1 : 1));
-  if (places.length === 0) return members;
+  const real = [...changes].filter(([member, isWanted]) => {
+    return (members[placeOf(members, member)] === member) !== isWanted;
+  });
+  if (real.length === 0) return members;
+  if (real.length > MAX_SPLICES) return mergeChanges(members, real);
+  const next = members.slice();
+  for (const [member, isWanted] of real) {
+    if (isWanted) next.splice(placeOf(next, member), 0, member);
+    else next.splice(placeOf(next, member), 1);
+  }
+  return next;
+}
+
+function mergeChanges(
+  members: readonly string[],
+  changes: readonly (readonly [member: string, isWanted: boolean])[],
+): readonly string[] {
   const next: string[] = [];
   let from = 0;
-  for (const { member, isWanted, at } of places) {
+  for (const [member, isWanted] of changes.toSorted(([a], [b]) => (a < b ? -1 : 1))) {
+    const at = placeOf(members, member);
     for (; from < at; from += 1) next.push(members[from] ?? "");
     if (isWanted) next.push(member);
     else from += 1;
   }
   for (; from < members.length; from += 1) next.push(members[from] ?? "");
-  return next;
+  return next.slice();
 }
 
 /** Where the member is, or would be. */

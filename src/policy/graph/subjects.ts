@@ -114,9 +114,10 @@ function createIds(): (object: object) => number {
   };
 }
 
-/** Compiles chains once for all pods with the same policies, and keeps those that the last plans needed. */
+/** Compiles chains once for all pods with the same policies, and a direction only if one of its pods has changed. */
 function createPlanner(settings: PolicySettings): (subjects: readonly Subject[]) => readonly FamilyPlan[] {
   let chains = new Map<string, CachedChain>();
+  const directions = new Map<string, CachedDirection>();
   return (subjects) => {
     const used = new Map<string, CachedChain>();
     const chainOf = (family: Family, direction: Direction, { id, policies }: Selection): CachedChain => {
@@ -132,21 +133,48 @@ function createPlanner(settings: PolicySettings): (subjects: readonly Subject[])
     const planOf = (family: Family, direction: Direction): DirectionPlan => {
       const isolated = subjects.flatMap(({ key, ips: all, selections }): readonly IsolatedPod[] => {
         const selection = selections[direction];
-        const ips = selection.policies.length > 0 ? all.filter((ip) => familyOf(ip) === family) : [];
-        return ips.length > 0 ? [{ key, ips, ...chainOf(family, direction, selection) }] : [];
+        const ips = selection.policies.length > 0 ? ofFamily(family, all) : [];
+        if (ips.length === 0) return [];
+        const { chain, policies } = chainOf(family, direction, selection);
+        return [{ key, ips, chain, policies }];
       });
-      return compileDirection(isolated, { settings, family, direction });
+      const last = directions.get(`${family} ${direction}`);
+      if (last !== undefined && sameIsolation(last.isolated, isolated)) return last.plan;
+      const plan = compileDirection(isolated, { settings, family, direction });
+      directions.set(`${family} ${direction}`, { isolated, plan });
+      return plan;
     };
     const plans = settings.families.map((family) => {
-      const known = subjects.flatMap(({ ips }) => ips.filter((ip) => familyOf(ip) === family));
-      return compileFamily(
-        settings,
-        family,
-        { egress: planOf(family, "egress"), ingress: planOf(family, "ingress") },
-        known,
-      );
+      const known = subjects.flatMap(({ ips }) => ofFamily(family, ips));
+      const both = { egress: planOf(family, "egress"), ingress: planOf(family, "ingress") };
+      return compileFamily(settings, family, both, known);
     });
     chains = used;
     return plans;
   };
+}
+
+interface CachedDirection {
+  readonly isolated: readonly IsolatedPod[];
+  readonly plan: DirectionPlan;
+}
+
+function sameIsolation(a: readonly IsolatedPod[], b: readonly IsolatedPod[]): boolean {
+  return (
+    a.length === b.length &&
+    a.every(({ key, ips, chain, policies }, index) => {
+      const other = b[index];
+      return (
+        other !== undefined &&
+        key === other.key &&
+        chain === other.chain &&
+        policies === other.policies &&
+        sameList(ips, other.ips)
+      );
+    })
+  );
+}
+
+function ofFamily(family: Family, ips: readonly Ip[]): readonly Ip[] {
+  return ips.filter((ip) => familyOf(ip) === family);
 }

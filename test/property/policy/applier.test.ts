@@ -13,8 +13,7 @@ import { changes, scenarios } from "../../support/policy-arbitraries.ts";
 import { createInterpreter } from "../../support/policy-interpreter.ts";
 import type { HookPacket } from "../../support/policy-interpreter.ts";
 import { hopsOf } from "../../support/policy-path.ts";
-
-const RUNS = Number(process.env["POLICY_RUNS"] ?? 30);
+import { runs } from "../../support/property-runs.ts";
 
 /** What happens at the nth step of the pass in the middle; a kill ends every later step, too. */
 interface Trouble {
@@ -43,7 +42,7 @@ test("three policies one after the other, with trouble in the second", async () 
           );
       },
     ),
-    { numRuns: RUNS },
+    { numRuns: runs(30) },
   );
 });
 

@@ -8,6 +8,7 @@ import { objectKey } from "../../../src/policy/snapshot.ts";
 import type { Pod, Policy, PolicySnapshot } from "../../../src/policy/snapshot.ts";
 import { settings } from "../../support/policy-arbitraries.ts";
 import { createEventModel, eventSteps } from "../../support/policy-events.ts";
+import { runs } from "../../support/property-runs.ts";
 
 test("after any events compiled() is compilePolicy of all there is, and what is as it was is the same object", () => {
   fc.assert(
@@ -31,7 +32,7 @@ test("after any events compiled() is compilePolicy of all there is, and what is 
       }
       expect(sorted(graph.snapshot())).toEqual(sorted(model.snapshot("n1")));
     }),
-    { numRuns: Number(process.env["PROPERTY_RUNS"] ?? 150) },
+    { numRuns: runs(200) },
   );
 });
 

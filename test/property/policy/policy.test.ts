@@ -4,8 +4,7 @@ import { expect, test } from "vitest";
 import { createEvaluator } from "../../../src/policy/evaluate.ts";
 import { scenarios, settings } from "../../support/policy-arbitraries.ts";
 import { createCluster } from "../../support/policy-path.ts";
-
-const RUNS = Number(process.env["POLICY_RUNS"] ?? 400);
+import { runs } from "../../support/property-runs.ts";
 
 test("compiled rules, interpreted on every node, agree with evaluate", () => {
   fc.assert(
@@ -24,6 +23,6 @@ test("compiled rules, interpreted on every node, agree with evaluate", () => {
         });
       }
     }),
-    { numRuns: RUNS },
+    { numRuns: runs(400) },
   );
 });

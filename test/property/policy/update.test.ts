@@ -9,8 +9,7 @@ import { changes, scenarios } from "../../support/policy-arbitraries.ts";
 import { createInterpreter } from "../../support/policy-interpreter.ts";
 import { hopsOf } from "../../support/policy-path.ts";
 import { statesBetween } from "../../support/policy-update.ts";
-
-const RUNS = Number(process.env["POLICY_RUNS"] ?? 40);
+import { runs } from "../../support/property-runs.ts";
 
 test("one change at a time: a pod joins, leaves or is relabelled, a namespace or a policy changes", () => {
   fc.assert(
@@ -20,7 +19,7 @@ test("one change at a time: a pod joins, leaves or is relabelled, a namespace or
         checkWay(before, change(before), packets);
       }
     }),
-    { numRuns: RUNS },
+    { numRuns: runs(40) },
   );
 });
 
