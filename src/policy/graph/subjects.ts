@@ -159,18 +159,13 @@ interface CachedDirection {
   readonly plan: DirectionPlan;
 }
 
+/** A chain is one object for the same policies. */
 function sameIsolation(a: readonly IsolatedPod[], b: readonly IsolatedPod[]): boolean {
   return (
     a.length === b.length &&
-    a.every(({ key, ips, chain, policies }, index) => {
+    a.every(({ key, ips, chain }, index) => {
       const other = b[index];
-      return (
-        other !== undefined &&
-        key === other.key &&
-        chain === other.chain &&
-        policies === other.policies &&
-        sameList(ips, other.ips)
-      );
+      return other !== undefined && key === other.key && chain === other.chain && sameList(ips, other.ips);
     })
   );
 }
