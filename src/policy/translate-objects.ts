@@ -16,7 +16,8 @@ export interface Translated<T> {
 
 export function translatePod(input: unknown): Translated<Pod> {
   return translate(input, "Pod", (pod, metadata, report) => {
-    const { namespace, name, uid, deletionTimestamp } = metadata;
+    const { namespace, name, deletionTimestamp } = metadata;
+    const uid = staticUidOf(metadata) ?? metadata["uid"];
     if (typeof namespace !== "string" || typeof name !== "string" || namespace === "" || name === "") {
       report("metadata", "must have name and namespace");
       return undefined;
@@ -38,6 +39,14 @@ export function translatePod(input: unknown): Translated<Pod> {
       ports: readPorts(spec, report),
     };
   });
+}
+
+/**
+ * A static pod's object in the API is a mirror with a uid of its own; its kubelet, and so CNI ADD, knows the pod by the uid
+ * in this annotation (kubelet, types.ConfigMirrorAnnotationKey).
+ */
+function staticUidOf({ annotations }: JsonObject): unknown {
+  return isObject(annotations) ? annotations["kubernetes.io/config.mirror"] : undefined;
 }
 
 export function translateNamespace(input: unknown): Translated<Namespace> {

@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, it } from "vitest";
 import { parseAllDocuments } from "yaml";
+import { parseNetConf } from "../../cni-plugin/config.ts";
 import { DEFAULT_CONFLIST } from "../../src/daemon/conflist.ts";
 import { parseOptions } from "../../src/daemon/options.ts";
 import { createBackend } from "../../src/backends/registry.ts";
@@ -164,7 +165,7 @@ describe.each(MANIFESTS)("%s", (file) => {
     const { data = {} } = find(file, "ConfigMap");
     const config = parseNetworkConfig(data["net-conf.json"] ?? "", { allocate: false });
     expect(createBackend(config).type).toBe("vxlan");
-    expect(JSON.parse(data["cni-conf.json"] ?? "")).toEqual(DEFAULT_CONFLIST);
+    expect(withoutPolicy(data["cni-conf.json"] ?? "")).toEqual(DEFAULT_CONFLIST);
   });
 
   it("gives the daemon its node's name, its files and the network", () => {
@@ -182,6 +183,11 @@ describe.each(MANIFESTS)("%s", (file) => {
     expect(daemon?.securityContext?.capabilities?.add).toContain("NET_ADMIN");
   });
 });
+
+/** The list for clusters where nobody enforces policy. */
+function withoutPolicy(text: string): unknown {
+  return JSON.parse(text, (key, value: unknown) => (key === "networkPolicy" ? undefined : value));
+}
 
 describe(OURS, () => {
   const pod = podOf(OURS);
@@ -213,9 +219,16 @@ describe(OURS, () => {
     expect(readFileSync("deploy/chart/flannel/Chart.yaml", "utf8")).toContain(`appVersion: "${version}"`);
   });
 
-  it("has the CNI list of deploy/", () => {
+  it("has the CNI list of deploy/, with pods that wait for their policy", () => {
     const text = find(OURS, "ConfigMap").data?.["cni-conf.json"] ?? "";
-    expect(text).toBe(readFileSync("deploy/cni-conf.json", "utf8"));
+    expect(withoutPolicy(text)).toEqual(JSON.parse(readFileSync("deploy/cni-conf.json", "utf8")));
+    const { plugins } = JSON.parse(text) as { plugins: readonly object[] };
+    const conf = parseNetConf({ name: "cbr0", ...plugins[0] }, "ADD");
+    expect(conf.networkPolicy).toEqual({
+      socket: "/run/flannel/flanneld.sock",
+      waitMs: 30_000,
+      proceed: false,
+    });
   });
 });
 

@@ -30,6 +30,11 @@ describe("pods", () => {
     });
   });
 
+  test("a static pod is known by the uid that its kubelet tells CNI ADD", () => {
+    const annotations = { "kubernetes.io/config.mirror": "static-1" };
+    expect(translatePod({ metadata: { ...metadata, annotations } }).object?.uid).toBe("static-1");
+  });
+
   test("one address in podIP alone, and none at all", () => {
     expect(translatePod({ metadata, status: { podIP: "10.244.1.5" } }).object?.ips).toEqual(["10.244.1.5"]);
     expect(translatePod({ metadata, status: { podIP: "", podIPs: null } })).toMatchObject({

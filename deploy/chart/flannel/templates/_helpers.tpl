@@ -42,7 +42,11 @@
       "delegate": {
         "hairpinMode": true,
         "isDefaultGateway": true
-      }
+      }{{ if .Values.flannel.networkPolicy }},
+      "networkPolicy": {
+        "waitSeconds": 30,
+        "onFailure": "error"
+      }{{ end }}
     },
     {
       "type": "portmap",
