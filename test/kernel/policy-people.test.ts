@@ -231,10 +231,35 @@ test("the log names pod, packet and policy of each denied packet, also after tcp
     process.kill(first, "SIGKILL");
     await sendUntilLogged(outside, POD, 8081);
     expect(pids).toHaveLength(2);
-    expect(watch.problem()).toBeUndefined();
+    await waitFor("the problem to be gone", () => watch.problem() === undefined, { timeoutMs: 30_000 });
     expect(log.lines.some(({ message }) => message.includes("it is started again"))).toBe(true);
   } finally {
     stop.abort();
     await watch.ended;
   }
 });
+
+test.for([
+  ["its last privilege is missing", ["setpriv", "--bounding-set=-all,+net_admin,+net_raw"], "add it to CapabilityBoundingSet= of the unit"],
+  ["somebody else reads the group", [], "another program reads NFLOG group 119; choose another --policy-log-group"],
+] as const)("where %s, the log names the cure", async ([why, wrapper, cure]) => {
+  const stop = new AbortController();
+  const spawnWith =
+    (before: readonly string[]): SpawnBytes =>
+    (command, args, handlers) =>
+      spawnBytes("nsenter", [`--net=/run/netns/${node.name}`, "--", ...before, command, ...args], handlers);
+  const log = memoryLogger();
+  const options = { group: 119, settings: SETTINGS, snapshot: () => graph.snapshot(), signal: stop.signal };
+  const watches = [startDeniedLog(options, { spawnBytes: spawnWith(wrapper), log })];
+  if (wrapper.length === 0) watches.push(startDeniedLog(options, { spawnBytes: spawnWith([]), log }));
+  try {
+    const problem = await waitFor(why, () => watches.map((watch) => watch.problem()).find((text) => text?.includes(cure)), {
+      timeoutMs: 30_000,
+    });
+    expect(problem).toMatch(/^denied packets are not logged: /);
+    expect(log.lines.some(({ level, message }) => level === "warn" && message === problem)).toBe(true);
+  } finally {
+    stop.abort();
+    await Promise.all(watches.map(({ ended }) => ended));
+  }
+}); // prettier-ignore

@@ -36,6 +36,8 @@ export interface NflogWatch {
 /** Enough for the attributes before the packet, its IP header and its ports. */
 const SNAP_BYTES = 512;
 const MISSING_RETRY_MS = 60_000;
+/** A child that lives so long reads: what keeps it from that ends it at once, even after the header of its stream. */
+const SETTLED_MS = 3_000;
 
 export function watchNflog(options: NflogOptions, modules: NflogModules): NflogWatch {
   const state: { problem: string | undefined } = { problem: undefined };
@@ -50,7 +52,9 @@ async function keepWatching(
   let restartMs = 0;
   while (!signal.aborted) {
     const startedAt = performance.now();
-    const reason = await readOnce(group, signal, spawnBytes, onPacket, () => (state.problem = undefined));
+    const settled = setTimeout(() => (state.problem = undefined), SETTLED_MS);
+    const reason = await readOnce(group, signal, spawnBytes, onPacket);
+    clearTimeout(settled);
     if (signal.aborted) return;
     const isMissing = reason.includes("ENOENT");
     restartMs = isMissing ? MISSING_RETRY_MS : restartDelayMs(restartMs, performance.now() - startedAt);
@@ -67,7 +71,6 @@ async function readOnce(
   signal: AbortSignal,
   spawnBytes: SpawnBytes,
   onPacket: (packet: LoggedPacket) => void,
-  onListening: () => void,
 ): Promise<string> {
   const reader = createPcapReader(LINKTYPE_NFLOG);
   const broken = new AbortController();
@@ -79,8 +82,6 @@ async function readOnce(
     onBytes(piece) {
       if (broken.signal.aborted) return;
       try {
-        // The header of the stream comes once the group is bound.
-        onListening();
         for (const record of reader.push(piece)) {
           const message = parseNflogMessage(record);
           const header = message && parsePacketHeader(message.payload);
@@ -102,8 +103,12 @@ async function readOnce(
 
 function explain(reason: string, group: number): string {
   if (reason.includes("ENOENT")) return "tcpdump is not found; install it (Debian, Alpine: tcpdump)";
-  if (/busy|in use/i.test(reason))
+  // The kernel says EPERM of a group that another socket has bound (nfnetlink_log.c, nfulnl_recv_config).
+  if (/listen on group/.test(reason))
     return `another program reads NFLOG group ${group}; choose another --policy-log-group (${reason})`;
+  // It changes to a user as the last thing before it reads, though it is that user already (tcpdump.c, droproot).
+  if (/change to '/.test(reason))
+    return `tcpdump lacks CAP_SETGID; add it to CapabilityBoundingSet= of the unit or to the container's capabilities (${reason})`;
   if (/permi/i.test(reason))
     return `tcpdump may not read NFLOG; it needs CAP_NET_ADMIN and CAP_NET_RAW (${reason})`;
   return `tcpdump ended (${reason}); it is started again`;

@@ -123,6 +123,23 @@ describe("the child that reads the group", () => {
     expect(warnings).toHaveLength(1);
   });
 
+  it("that ends again and again is told of once, with the cure", async () => {
+    let starts = 0;
+    const { stop, warnings, watch } = startWatch((_, __, { onBytes, onErrorLine }) => {
+      starts += 1;
+      // As it does without CAP_SETGID: the stream begins, then it ends.
+      onBytes(pcapHeader());
+      onErrorLine("tcpdump: Couldn't change to 'root' uid=0 gid=0: Operation not permitted");
+      return { pid: 1, ended: Promise.resolve("exit 1") };
+    });
+    await waitFor("a third start", () => starts > 2);
+    stop.abort();
+    await watch.ended;
+    expect(warnings).toEqual([
+      expect.stringContaining("tcpdump lacks CAP_SETGID; add it to CapabilityBoundingSet="),
+    ]);
+  });
+
   it("that talks nonsense is ended and started again", async () => {
     let starts = 0;
     const spawnBytes: SpawnBytes = (_, __, handlers: ByteHandlers) => {
@@ -139,7 +156,7 @@ describe("the child that reads the group", () => {
     };
     const { stop, packets, warnings, watch } = startWatch(spawnBytes);
     await waitFor("a packet", () => packets.length > 0);
-    expect(watch.problem()).toBeUndefined();
+    await waitFor("the problem to be gone", () => watch.problem() === undefined);
     expect(warnings).toEqual([
       "denied packets are not logged: tcpdump ended (SIGTERM: this is no pcap stream); it is started again",
     ]);
