@@ -1,19 +1,26 @@
 /* The Internet checksum over long data: 32-bit words into 64-bit lanes, which compilers turn into vector code. */
 #include "checksum.h"
 
-#define LANES 8
+/** Four 64-bit lanes; compilers take what registers the target has. */
+typedef uint64_t vector __attribute__((vector_size(32)));
+#define VECTORS 4
 
 static inline __attribute__((always_inline)) uint64_t add_words(uint64_t sum, const uint8_t *data, size_t length) {
-  uint64_t lanes[LANES] = {0};
-  while (length >= LANES * 4) {
-    uint32_t words[LANES];
-    memcpy(words, data, sizeof words);
-    for (int i = 0; i < LANES; i++) lanes[i] += words[i];
-    data += LANES * 4;
-    length -= LANES * 4;
+  const vector low = {0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff};
+  vector even[VECTORS] = {{0}}, odd[VECTORS] = {{0}};
+  while (length >= VECTORS * sizeof(vector)) {
+    for (int i = 0; i < VECTORS; i++) {
+      vector words;
+      memcpy(&words, data + (size_t)i * sizeof words, sizeof words);
+      /* Each word of 32 bits into a lane of 64: at most 64 KiB are added here, and no lane can overflow. */
+      even[i] += words & low;
+      odd[i] += words >> 32;
+    }
+    data += VECTORS * sizeof(vector);
+    length -= VECTORS * sizeof(vector);
   }
-  /* At most 64 KiB are added here: no lane can overflow. */
-  for (int i = 0; i < LANES; i++) sum += lanes[i];
+  for (int i = 0; i < VECTORS; i++)
+    for (int lane = 0; lane < 4; lane++) sum += even[i][lane] + odd[i][lane];
   while (length >= 4) {
     sum += load32(data);
     data += 4;
