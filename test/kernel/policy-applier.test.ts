@@ -1,5 +1,6 @@
 // Compiled policy in the real kernel: what a change costs, what others undo, what is others' own, and taking it all away.
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { runCleanup } from "../../src/cli/cleanup.ts";
 import { createPolicyApplier } from "../../src/host/policy-applier.ts";
 import type { PolicyApplier } from "../../src/host/policy-applier.ts";
 import { countRepairs } from "../../src/host/policy-report.ts";
@@ -9,6 +10,7 @@ import { createSetTable } from "../../src/kernel/ipset/set-table.ts";
 import { createFirewallTable } from "../../src/kernel/iptables/firewall-table.ts";
 import { listIptablesVariants } from "../../src/kernel/iptables/variant.ts";
 import { removePolicy } from "../../src/kernel/remove-policy.ts";
+import { parseCidr } from "../../src/net/cidr.ts";
 import { compilePolicy } from "../../src/policy/compile.ts";
 import { DEFAULT_POLICY_SETTINGS } from "../../src/policy/settings.ts";
 import type { Pod, Policy } from "../../src/policy/snapshot.ts";
@@ -238,5 +240,26 @@ describe.each(["nft", "legacy"] as const)("iptables-%s", (mode) => {
     });
     applier.invalidate();
     expect(await apply([A, B, FAR])).toMatchObject({ failed: [] });
+  });
+
+  test("cleanup takes policy away with all the rest, unless it cleans up after another daemon of this host", async () => {
+    await apply([A, B, FAR]);
+    const cleanup = async (instance: string): Promise<string> => {
+      let output = "";
+      const sink = { write: (text: string) => void (output += text) };
+      const statusSocket = "/run/flannel/st-nobody/flanneld.sock";
+      const network = instance === "" ? undefined : parseCidr("10.99.0.0/16");
+      const options = { network, instance, statusSocket, files: [] };
+      await runCleanup(options, { exec: namespace.exec, stdout: sink, stderr: sink });
+      return output;
+    };
+    const before = await dump();
+    expect(await cleanup("blue")).not.toContain("policy");
+    expect(await dump()).toBe(before);
+    expect(await cleanup("")).toMatch(
+      /removed \d+ iptables chains and jumps of network policy\nremoved \d+ ipsets of network policy\n/,
+    );
+    expect(await dump()).not.toMatch(/FTSP-|FLANNEL-/);
+    expect(await dump()).toMatch(/DOCKER-USER[\s\S]*KUBE-CLUSTER-IP/);
   });
 });
