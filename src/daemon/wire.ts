@@ -18,6 +18,7 @@ import { createNetTables } from "../kernel/tables.ts";
 import type { Logger } from "../net/logger.ts";
 import { connectStore } from "./connect-store.ts";
 import type { Store } from "./connect-store.ts";
+import { registerDataPathMetrics } from "./data-path-metrics.ts";
 import { DaemonState } from "./daemon-state.ts";
 import { healthRoutes, statusRoutes } from "./health-router.ts";
 import type { Routes } from "./health-router.ts";
@@ -69,6 +70,7 @@ export async function runDaemon(options: Options, modules: DaemonModules): Promi
     const cluster = await readCluster(store, state, modules);
     const dataPath = await openDataPath(cluster.backend, log);
     state.dataPath = dataPath;
+    if (dataPath) registerDataPathMetrics(metrics, () => dataPath.counters());
     const host = { ...(await prepareHost(options, cluster, state, log)), dataPath };
     const joined = await joinCluster(options, cluster, host, state, signal);
     await serve(options, { cluster, host, joined }, state, { ...modules, metrics, nodeMetrics });

@@ -9,6 +9,9 @@ import { explainOffloads, explainStartFailure } from "../../../src/kernel/udp/ex
 import { formatPeers } from "../../../src/kernel/udp/peer-codec.ts";
 import { linkCreateLines, isOurLink, parseLinks } from "../../../src/kernel/link-codec.ts";
 import { ownershipOf } from "../../../src/host/ownership.ts";
+import { EMPTY_HOST_STATE } from "../../../src/host/state.ts";
+import { driftOf, indexForDrift } from "../../../src/kernel/drift.ts";
+import type { LinkEvent } from "../../../src/kernel/monitor-codec.ts";
 import { parseCidr } from "../../../src/net/cidr.ts";
 import { parseIp } from "../../../src/net/ip.ts";
 import { memoryLogger } from "../../support/memory-logger.ts";
@@ -161,5 +164,30 @@ describe("TUN devices", () => {
     expect(
       linkCreateLines({ kind: "tun", name: "flannel0", mtu: 1472 }, "ours").map((line) => line.join(" ")),
     ).toEqual(["tuntap add dev flannel0 mode tun", "link set dev flannel0 mtu 1472 alias ours up"]);
+  });
+});
+
+describe("events of the TUN device", () => {
+  const ownership = ownershipOf([parseCidr("10.244.0.0/16")], ["flannel0"]);
+  const plan = { ...EMPTY_HOST_STATE, links: [{ kind: "tun", name: "flannel0", mtu: 1472 } as const] };
+  const tablesOf = (event: Partial<LinkEvent>): readonly string[] => {
+    const asWanted = {
+      kind: "link",
+      name: "flannel0",
+      deleted: false,
+      up: true,
+      fresh: false,
+      mtu: 1472,
+    } as const;
+    const index = indexForDrift(plan, { ownership });
+    return driftOf({ ...asWanted, mac: undefined, ...event }, index).tables;
+  };
+
+  test("that repeat the plan are no drift, though it has no MAC", () => {
+    expect(tablesOf({})).toEqual([]);
+  });
+  test.each([{ deleted: true }, { up: false }, { mtu: 1400 }])("%j has its rows listed again", (event) => {
+    expect(tablesOf(event)).toContain("links");
+    expect(tablesOf(event)).toContain("routes");
   });
 });
