@@ -61,8 +61,7 @@ function renderDirection(
 
 function renderKernel(kernel: KernelReport, node: string): readonly string[] {
   const { state, facts, differences, cure, checked, denied } = kernel;
-  if (state === "not-asked")
-    return [`Kernel of ${node}: not asked; what decides is enforced on other nodes, so ask there`];
+  if (state === "not-asked") return [`Kernel of ${node}: not asked, since neither end is a pod of this node`];
   const counts = denied.map(
     ({ pod, direction, packets }) =>
       `  ${direction} of ${pod}: ${packets} ${packets === 1 ? "packet" : "packets"} denied so far`,

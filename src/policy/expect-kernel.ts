@@ -2,11 +2,13 @@
 import type { IpsetRow } from "../host/ipset-state.ts";
 import type { Chain, FirewallRow } from "../host/state.ts";
 import { tryParseCidr, cidrContainsIp } from "../net/cidr.ts";
+import type { Cidr } from "../net/cidr.ts";
 import type { Ip } from "../net/ip.ts";
 import type { CompiledPolicy } from "./compile.ts";
 import type { ExplainedPair } from "./explain-report.ts";
 import { policyNames } from "./names.ts";
 import type { PolicySettings } from "./settings.ts";
+import { DIRECTIONS } from "./snapshot.ts";
 import type { Direction } from "./snapshot.ts";
 
 export interface ExpectedMember {
@@ -30,20 +32,36 @@ export interface ExpectInput {
   readonly settings: PolicySettings;
   /** Addresses of this node's pods. */
   readonly localIps: ReadonlySet<string>;
+  /** What this node's pods get their addresses from. */
+  readonly podCidrs: readonly Cidr[];
 }
 
 /** Nothing is expected for a direction whose pod is on another node. */
 export function expectInKernel(pair: ExplainedPair, input: ExpectInput): KernelExpectation {
-  const parts = [
-    ...(input.localIps.has(pair.src) ? [expectDirection(pair, "egress", input)] : []),
-    ...(input.localIps.has(pair.dst) ? [expectDirection(pair, "ingress", input)] : []),
-  ];
+  const parts = DIRECTIONS.filter((direction) => isEnforcedHere(pair, direction, input)).map((direction) =>
+    expectDirection(pair, direction, input),
+  );
   if (parts.length === 0) return { firewall: [], members: [], facts: [] };
   return {
     firewall: [...fixedRows(pair, input), ...parts.flatMap(({ firewall }) => firewall)],
     members: parts.flatMap(({ members }) => members),
     facts: parts.flatMap(({ facts }) => facts),
   };
+}
+
+/** Also a pod that is not known is closed here, if it is here. */
+function isEnforcedHere(
+  pair: ExplainedPair,
+  direction: Direction,
+  { localIps, podCidrs }: ExpectInput,
+): boolean {
+  const ip = subjectOf(pair, direction);
+  const isUnknown = pair[direction].reason === "unknown-pod";
+  return localIps.has(ip) || (isUnknown && podCidrs.some((cidr) => cidrContainsIp(cidr, ip)));
+}
+
+function subjectOf({ src, dst }: ExplainedPair, direction: Direction): Ip {
+  return direction === "egress" ? src : dst;
 }
 
 /** What every packet of the family meets: the jumps of the built-in chains, and the chains that no pod has for itself. */
@@ -69,8 +87,8 @@ function expectDirection(
 ): KernelExpectation {
   const { family } = pair;
   const names = policyNames(settings.prefix);
-  const ip = direction === "egress" ? pair.src : pair.dst;
-  const pod = pair[direction].pod ?? ip;
+  const ip = subjectOf(pair, direction);
+  const { reason, pod = ip } = pair[direction];
   const ofFamily = compiled.sets.filter((set) => set.family === family);
   const known = ofFamily.filter(({ name }) => name.startsWith(names.knownSet(family, "")));
   const podSets = ofFamily.filter(({ name }) => name.startsWith(names.podSet(direction, family, "")));
@@ -93,9 +111,11 @@ function expectDirection(
     ...(chain ? namedSets(chain, peer, pair, ofFamily) : []),
   ];
   const fact =
-    profile === undefined
-      ? `${direction} of ${pod} (${ip}): not isolated, in no set of isolated pods`
-      : `${direction} of ${pod} (${ip}): chain ${profile.chain}, set ${profile.set}`;
+    profile !== undefined
+      ? `${direction} of ${pod} (${ip}): chain ${profile.chain}, set ${profile.set}`
+      : reason === "unknown-pod"
+        ? `${direction} of ${ip}: in no set of known pods, so closed on ${settings.podInterfaces.join(", ")}`
+        : `${direction} of ${pod} (${ip}): not isolated, in no set of isolated pods`;
   return { firewall: chains, members, facts: [fact] };
 }
 

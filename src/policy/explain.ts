@@ -14,7 +14,7 @@ import type { Packet } from "./packet.ts";
 import { echoPacket, joinReachability, newPacket, policiesByKey, reachOf } from "./reach.ts";
 import type { ReachInput } from "./reach.ts";
 import type { PolicySemantics } from "./settings.ts";
-import { objectKey } from "./snapshot.ts";
+import { DIRECTIONS, objectKey } from "./snapshot.ts";
 import type { Pod, PolicySnapshot } from "./snapshot.ts";
 
 /** A node has a handful of addresses; a list beyond this helps nobody. */
@@ -43,7 +43,7 @@ export function explainReach(
   const pairs = addresses
     .slice(0, MAX_PAIRS)
     .flatMap(([a, b]) => (service ? explainService(a, b, service, explainer) : explainAny(a, b, explainer)));
-  const notes = notesOf(src, dst, pairs);
+  const notes = [...notesOf(src, dst, pairs), ...elsewhereOf(snapshot, pairs)];
   if (addresses.length > MAX_PAIRS)
     notes.push(`only ${MAX_PAIRS} of ${addresses.length} pairs of addresses were looked at`);
   return {
@@ -167,4 +167,15 @@ function notesOf(src: ResolvedEnd, dst: ResolvedEnd, pairs: readonly ExplainedPa
     if (pod?.terminating === true) notes.push(`${objectKey(pod)} is being deleted`);
   }
   return notes;
+}
+
+/** Each node enforces for its own pods. */
+function elsewhereOf({ pods, nodeName }: PolicySnapshot, pairs: readonly ExplainedPair[]): readonly string[] {
+  return DIRECTIONS.flatMap((direction) => {
+    const key = pairs.find((pair) => pair[direction].isolatedBy.length > 0)?.[direction].pod;
+    const pod = key === undefined ? undefined : pods.find((one) => objectKey(one) === key);
+    return pod === undefined || pod.nodeName === nodeName
+      ? []
+      : `${direction} of ${objectKey(pod)} is enforced on node ${pod.nodeName}: whether its kernel agrees, ask there`;
+  });
 }

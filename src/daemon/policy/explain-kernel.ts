@@ -24,7 +24,8 @@ export async function askKernel(
 ): Promise<KernelReport> {
   const { compiled, snapshot } = plan;
   const localIps = new Set(localOwners(snapshot).keys());
-  const input = { compiled, settings: modules.settings, localIps };
+  const podCidrs = snapshot.nodes.find(({ name }) => name === snapshot.nodeName)?.podCidrs ?? [];
+  const input = { compiled, settings: modules.settings, localIps, podCidrs };
   const wanted = joinExpectations(report.pairs.map((pair) => expectInKernel(pair, input)));
   if (wanted.facts.length === 0)
     return { state: "not-asked", facts: [], differences: [], checked: 0, denied: [] };

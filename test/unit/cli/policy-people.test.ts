@@ -135,6 +135,13 @@ describe("policy explain", () => {
     expect(out).toMatch(/^Kernel of n1: agrees; \d+ chains/m);
   });
 
+  it("asks the kernel also about a pod of this node that nobody knows", async () => {
+    const { exitCode, out } = await run(["explain", "10.244.1.99", "shop/web:80"], sourceOf("whole"));
+    expect(exitCode).toBe(1);
+    expect(out).toMatch(/^Kernel of n1: agrees/m);
+    expect(out).toContain("egress of 10.244.1.99: in no set of known pods, so closed on cni0");
+  });
+
   it("exits 3 when the kernel disagrees, whatever policy says", async () => {
     const { exitCode, out } = await run(["explain", "shop/web", "shop/db:5432"], sourceOf("empty"));
     expect(exitCode).toBe(3);
