@@ -176,7 +176,8 @@ async function beginPolicy(
     networks: familiesOf(cluster.config),
     podCidrs: subnetsOf(joined.self),
   };
-  return startPolicy(options, parts, modules, signal);
+  const { store } = cluster;
+  return startPolicy(options, parts, { ...modules, notify: (notice) => store.notify(notice) }, signal);
 }
 
 function subnetsOf(lease: Lease): readonly Cidr[] {

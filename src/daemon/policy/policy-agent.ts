@@ -7,6 +7,7 @@ import type { PolicyGraph } from "../../policy/graph.ts";
 import type { InForceBook } from "../../policy/in-force-book.ts";
 import type { PodRegistry } from "../../policy/pod-registry.ts";
 import type { PolicyEvent, PolicySource } from "../../policy/source.ts";
+import type { Notice } from "../connect-store.ts";
 import type { AttachmentStore } from "./attachment-store.ts";
 import type { AttachmentKey } from "./attachment.ts";
 import { localPodsOf } from "./attachment.ts";
@@ -33,6 +34,8 @@ export interface PolicyAgentModules {
   readonly log: Logger;
   /** Milliseconds since 1970. */
   readonly now: () => number;
+  /** Tells an operator beyond the log (on Kubernetes an Event). */
+  readonly notify: (notice: Notice) => void;
   /** Asks the loop for a pass. */
   readonly request: () => void;
 }
@@ -153,7 +156,10 @@ export class PolicyAgent {
           "passed without policy; look for a sysctl.d file or another network program that sets them to 0",
       );
     }
-    if (problem !== undefined && problem !== this.#bridgeProblem) log.error({}, problem);
+    if (problem !== undefined && problem !== this.#bridgeProblem) {
+      log.error({}, problem);
+      this.#notify(problem);
+    }
     if (problem === undefined && this.#bridgeProblem !== undefined)
       log.info({}, "traffic between pods of this node passes through iptables again");
     this.#bridgeProblem = problem;
@@ -177,6 +183,7 @@ export class PolicyAgent {
       report.failed.map(({ part, key, reason }) => [`${part} ${key}: ${reason}`, { part, key }]),
     );
     const fresh = [...failures.keys()].filter((text) => !this.#loggedFailures.has(text));
+    if (fresh[0] !== undefined) this.#notify(`${fresh[0]}; the rules in force stay, and it is tried again`);
     for (const text of fresh.slice(0, MAX_FAILURES_LOGGED))
       log.error(
         { ...failures.get(text) },
@@ -187,6 +194,10 @@ export class PolicyAgent {
     if (failures.size === 0 && this.#loggedFailures.size > 0)
       log.info({}, "network policy: all rules and sets are in force again");
     this.#loggedFailures = new Set(failures.keys());
+  }
+
+  #notify(message: string): void {
+    this.#modules.notify({ type: "Warning", reason: "NetworkPolicyNotEnforced", message });
   }
 
   /** Why policy cannot be enforced at present, with the cure; undefined if all of it is in force. */

@@ -19,6 +19,7 @@ import type { PolicySettings } from "../../policy/settings.ts";
 import type { PolicySource } from "../../policy/source.ts";
 import { createBoundedLoop } from "../bounded-loop.ts";
 import type { BoundedLoop } from "../bounded-loop.ts";
+import type { Notice } from "../connect-store.ts";
 import type { Metrics } from "../metrics.ts";
 import type { Options } from "../options.ts";
 import { createAttachmentDesk } from "./attachment-desk.ts";
@@ -50,6 +51,12 @@ export interface PolicyParts {
   readonly podCidrs: readonly Cidr[];
 }
 
+export interface PolicyStartModules {
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  readonly notify: (notice: Notice) => void;
+}
+
 export interface RunningPolicy extends AttachmentService {
   readonly read: PolicyReadSource;
   readonly agent: PolicyAgent;
@@ -63,7 +70,7 @@ export interface RunningPolicy extends AttachmentService {
 export async function startPolicy(
   options: Options,
   parts: PolicyParts,
-  { log, metrics }: { readonly log: Logger; readonly metrics: Metrics },
+  { log, metrics, notify }: PolicyStartModules,
   signal: AbortSignal,
 ): Promise<RunningPolicy> {
   const { nodeName, source, registry, variant } = parts;
@@ -97,6 +104,7 @@ export async function startPolicy(
     metrics: policyMetrics,
     log,
     now: Date.now,
+    notify,
     request: () => loop?.request(),
   });
   agent.ownNode.setPodCidrs(parts.podCidrs);
