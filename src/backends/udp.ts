@@ -50,6 +50,7 @@ export function createUdpBackend(config: NetworkConfig): Backend {
   const options = parseUdpOptions(config.backend.options);
   const families = familiesOf(config);
   const selectPeers = createPeerSelector("");
+  const readPeer = createPeerReader(families);
   return {
     type: "udp",
     devices: [options.device],
@@ -57,7 +58,7 @@ export function createUdpBackend(config: NetworkConfig): Backend {
     podMtu: (uplink) => deviceMtu(uplink, families),
     attributes: () => ({ backendType: "" }),
     publishedMacs: () => ({}),
-    plan: (input) => planUdp(input, options, families, selectPeers),
+    plan: (input) => planUdp(input, { options, families, selectPeers, readPeer }),
   };
 }
 
@@ -66,17 +67,23 @@ function deviceMtu(uplink: Uplink, families: readonly Family[]): number {
   return uplink.mtu - Math.max(...families.map((family) => OVERHEAD_BYTES[family]));
 }
 
-function planUdp(
-  input: BackendInput,
-  options: UdpOptions,
-  families: readonly Family[],
-  selectPeers: SelectPeers,
-): BackendPlan {
+interface UdpPlanner {
+  readonly options: UdpOptions;
+  readonly families: readonly Family[];
+  readonly selectPeers: SelectPeers;
+  readonly readPeer: PeerReader;
+}
+
+function planUdp(input: BackendInput, { options, families, selectPeers, readPeer }: UdpPlanner): BackendPlan {
   const { self, node, config } = input;
   const { usable, rejected } = selectPeers(input);
   const peers: DataPathPeer[] = [];
   const reach: PeerReach[] = [...rejected];
-  for (const lease of usable) reach.push(planPeer(lease, families, peers));
+  for (const lease of usable) {
+    const peer = readPeer(lease);
+    peers.push(...peer.entries);
+    reach.push(peer.reach);
+  }
   const device = options.device;
   const link: Link = { kind: "tun", name: device, mtu: deviceMtu(node.uplink, families) };
   const addresses: Address[] = [];
@@ -119,15 +126,36 @@ function localsOf(uplink: Uplink, families: readonly Family[]): Partial<Record<F
   return locals;
 }
 
-function planPeer(lease: Lease, families: readonly Family[], peers: DataPathPeer[]): PeerReach {
+/** What follows from a lease alone. */
+interface UdpPeer {
+  readonly entries: readonly DataPathPeer[];
+  readonly reach: PeerReach;
+}
+
+type PeerReader = (lease: Lease) => UdpPeer;
+
+/** Remembers per lease object: one more peer among thousands is one lease to read. */
+function createPeerReader(families: readonly Family[]): PeerReader {
+  const known = new WeakMap<Lease, UdpPeer>();
+  return (lease) => {
+    let peer = known.get(lease);
+    if (peer === undefined) known.set(lease, (peer = readPeer(lease, families)));
+    return peer;
+  };
+}
+
+function readPeer(lease: Lease, families: readonly Family[]): UdpPeer {
   const subnetKey = subnetKeyOf(lease);
+  const entries: DataPathPeer[] = [];
   let problem: string | undefined;
   for (const family of families) {
     const prefix = subnetOf(lease, family);
     if (prefix === undefined) continue;
     const remote = publicIpOf(lease, family);
     if (remote === undefined) problem = `its lease has no public IPv${family} address`;
-    else peers.push({ prefix, remote });
+    else entries.push({ prefix, remote });
   }
-  return problem === undefined ? { subnetKey, how: "udp" } : { subnetKey, how: "unreachable", problem };
+  const reach: PeerReach =
+    problem === undefined ? { subnetKey, how: "udp" } : { subnetKey, how: "unreachable", problem };
+  return { entries, reach };
 }
