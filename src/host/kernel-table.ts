@@ -12,6 +12,12 @@ export interface RowFailure {
   readonly reason: string;
 }
 
+/** Failures of `change`. */
+export interface ChangeFailures {
+  readonly put: readonly RowFailure[];
+  readonly remove: readonly RowFailure[];
+}
+
 /**
  * One kind of kernel row. Calls are batches: a thousand routes are one process.
  * Contract, checked by one compliance suite on the fake and on the real kernel:
@@ -33,6 +39,11 @@ export interface KernelTable<Row> {
   list(): Promise<readonly Row[]>;
   put(rows: readonly Row[]): Promise<readonly RowFailure[]>;
   remove(rows: readonly Row[]): Promise<readonly RowFailure[]>;
+  /**
+   * Where the kernel can do both at once: `put`, then `remove`. What others rely on stays if what is to take its place was
+   * refused: rows of that family are then failures of `remove`.
+   */
+  change?(put: readonly Row[], remove: readonly Row[]): Promise<ChangeFailures>;
 }
 
 /** One table per kind of row of `HostState`. */

@@ -67,8 +67,7 @@ export function createPolicyApplier(modules: PolicyApplierModules): PolicyApplie
         // A set is filled before a rule names it.
         for (const [family, reason] of await setPass.writeEarly()) gate.close(family, reason);
         // One transaction per family; held back where sets are not ready, since then the last good rules are better.
-        await rulePass.putMissing();
-        await rulePass.removeStale();
+        await rulePass.writeAll();
         // Where the rules are the desired ones, nothing relies any more on what goes now.
         await setPass.writeLate((family) => !gate.isBehind(family));
       }

@@ -39,6 +39,8 @@ export interface TablePass {
   removeStale(): Promise<void>;
   /** Creates and replaces rows. */
   putMissing(): Promise<void>;
+  /** Puts, then removes; at once where the table can. */
+  writeAll(): Promise<void>;
   report(): TableReport;
 }
 
@@ -117,24 +119,28 @@ async function planTablePass<Row extends object>(
   }
   const known = memory.known ?? new KnownRows<Row>();
 
+  const puts = [...diff.create, ...diff.replace];
+
   /** Rows that the kernel took. */
   async function write(operation: "put" | "remove", rows: readonly Row[]): Promise<readonly Row[]> {
     if (rows.length === 0) return [];
     try {
-      const failures = await table[operation](rows);
-      add(failures);
-      const refused = new Set(failures.map((failure) => failure.key));
-      return refused.size === 0 ? rows : rows.filter((row) => !refused.has(table.key(row)));
+      return taken(rows, await table[operation](rows));
     } catch (error) {
       addError(error);
       return [];
     }
   }
 
-  /** One batch: new rows and changed ones may need each other, as chains do. */
-  async function put(): Promise<void> {
+  function taken(rows: readonly Row[], failures: readonly RowFailure[]): readonly Row[] {
+    add(failures);
+    const refused = new Set(failures.map((failure) => failure.key));
+    return refused.size === 0 ? rows : rows.filter((row) => !refused.has(table.key(row)));
+  }
+
+  function notePut(rows: readonly Row[]): void {
     const created = new Set(diff.create);
-    for (const row of await write("put", [...diff.create, ...diff.replace])) {
+    for (const row of rows) {
       const key = table.key(row);
       const before = expected?.get(key);
       const kind = created.has(row) ? "created" : "replaced";
@@ -144,18 +150,39 @@ async function planTablePass<Row extends object>(
     }
   }
 
+  function noteRemoved(rows: readonly Row[]): void {
+    for (const row of rows) {
+      const key = table.key(row);
+      done.removed += 1;
+      // Of several rows under one key the right one is the known one, and stays.
+      const isSurplus = known.get(key) !== row;
+      if (expected !== undefined && (isSurplus || expected.get(key) === undefined)) repaired.removed += 1;
+      if (!isSurplus) known.delete(key);
+    }
+  }
+
+  const removeStale = async (): Promise<void> => noteRemoved(await write("remove", diff.remove));
+  /** One batch: new rows and changed ones may need each other, as chains do. */
+  const putMissing = async (): Promise<void> => notePut(await write("put", puts));
+
   return {
-    async removeStale() {
-      for (const row of await write("remove", diff.remove)) {
-        const key = table.key(row);
-        done.removed += 1;
-        // Of several rows under one key the right one is the known one, and stays.
-        const isSurplus = known.get(key) !== row;
-        if (expected !== undefined && (isSurplus || expected.get(key) === undefined)) repaired.removed += 1;
-        if (!isSurplus) known.delete(key);
+    removeStale,
+    putMissing,
+    async writeAll() {
+      if (table.change === undefined || puts.length === 0 || diff.remove.length === 0) {
+        await putMissing();
+        await removeStale();
+        return;
+      }
+      try {
+        const failures = await table.change(puts, diff.remove);
+        const removed = taken(diff.remove, failures.remove);
+        notePut(taken(puts, failures.put));
+        noteRemoved(removed);
+      } catch (error) {
+        addError(error);
       }
     },
-    putMissing: put,
     report: () => ({
       table: table.name,
       listed: cause !== undefined,

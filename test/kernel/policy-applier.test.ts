@@ -157,6 +157,8 @@ describe.each(["nft", "legacy"] as const)("iptables-%s", (mode) => {
     expect(await apply([A, B, FAR])).toMatchObject({ failed: [] });
     expect(await dump()).not.toBe(before);
     expect(await apply([A, B, FAR], without)).toMatchObject({ failed: [] });
+    const restores = [`ip6tables-${mode}-restore`, `iptables-${mode}-restore`];
+    expect(processes.toSorted()).toEqual([...restores, "ipset", "ipset"].toSorted());
     expect(await dump()).toBe(before);
   });
 
@@ -188,6 +190,10 @@ describe.each(["nft", "legacy"] as const)("iptables-%s", (mode) => {
     ["ipset flush", () => ipset("flush")],
     ["a member that is gone", async () => ipset(`del ${await known()} 10.244.1.11`)],
     ["a member too many", async () => ipset(`add ${await known()} 10.244.1.99`)],
+    ["a chain of our name that others use", async () => {
+      await iptables("-N FTSP-E-used");
+      await iptables("-A KUBE-FORWARD -j FTSP-E-used");
+    }],
     ["a set of our name", () => ipset("create FTSP-strange list:set")],
     ["iptables -F and ipset destroy", async () => {
       await iptables("-F");

@@ -181,6 +181,30 @@ function createFakeFirewall(getFake: () => FakePolicyKernel): KernelTable<Firewa
     }
   }
 
+  function remove(rows: readonly FirewallRow[]): readonly RowFailure[] {
+    const fake = getFake();
+    const refused = new Map<string, string>();
+    for (const row of rows)
+      if (refusal(fake, `remove ${firewallKey(row)}`)) refused.set(firewallKey(row), "refused");
+    for (let isSettled = false; !isSettled;) {
+      const rest = new Map(fake.firewallRows);
+      for (const row of rows) if (!refused.has(firewallKey(row))) rest.delete(firewallKey(row));
+      const before = refused.size;
+      // A chain that a remaining rule leads to stays.
+      const orphans = [...rest.values()].filter((row) => objection(row, rest)?.startsWith("Chain") === true);
+      const targets = new Set(
+        orphans.flatMap((row) => (row.kind === "chain" ? row.rules : [row.rule]).map(targetOf)),
+      );
+      for (const row of rows)
+        if (row.kind === "chain" && targets.has(row.name)) refused.set(firewallKey(row), "still used");
+      isSettled = refused.size === before;
+    }
+    const failures = Array.from(refused, ([key, reason]) => ({ key, reason }));
+    for (const row of rows) if (!refused.has(firewallKey(row))) fake.firewallRows.delete(firewallKey(row));
+    fake.onState(fake.state());
+    return failures;
+  }
+
   return {
     name: "firewall",
     key: firewallKey,
@@ -196,31 +220,25 @@ function createFakeFirewall(getFake: () => FakePolicyKernel): KernelTable<Firewa
       return await Promise.resolve(put(rows));
     },
     async remove(rows) {
-      const fake = getFake();
-      fake.calls.push(`firewall.remove ${rows.length}`);
+      getFake().calls.push(`firewall.remove ${rows.length}`);
+      return await Promise.resolve(remove(rows));
+    },
+    async change(puts, removals) {
+      getFake().calls.push(`firewall.change ${puts.length} ${removals.length}`);
       await Promise.resolve();
-      const refused = new Map<string, string>();
-      for (const row of rows)
-        if (refusal(fake, `remove ${firewallKey(row)}`)) refused.set(firewallKey(row), "refused");
-      for (let isSettled = false; !isSettled;) {
-        const rest = new Map(fake.firewallRows);
-        for (const row of rows) if (!refused.has(firewallKey(row))) rest.delete(firewallKey(row));
-        const before = refused.size;
-        // A chain that a remaining rule leads to stays.
-        const orphans = [...rest.values()].filter(
-          (row) => objection(row, rest)?.startsWith("Chain") === true,
-        );
-        const targets = new Set(
-          orphans.flatMap((row) => (row.kind === "chain" ? row.rules : [row.rule]).map(targetOf)),
-        );
-        for (const row of rows)
-          if (row.kind === "chain" && targets.has(row.name)) refused.set(firewallKey(row), "still used");
-        isSettled = refused.size === before;
-      }
-      const failures = Array.from(refused, ([key, reason]) => ({ key, reason }));
-      for (const row of rows) if (!refused.has(firewallKey(row))) fake.firewallRows.delete(firewallKey(row));
-      fake.onState(fake.state());
-      return failures;
+      const failures = put(puts);
+      const behind = new Set(
+        puts
+          .filter((row) => failures.some(({ key }) => key === firewallKey(row)))
+          .map(({ family }) => family),
+      );
+      const kept = removals
+        .filter(({ family }) => behind.has(family))
+        .map((row) => ({ key: firewallKey(row), reason: "kept" }));
+      return {
+        put: failures,
+        remove: [...kept, ...remove(removals.filter(({ family }) => !behind.has(family)))],
+      };
     },
   };
 }

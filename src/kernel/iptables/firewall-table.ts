@@ -1,14 +1,15 @@
 // Kernel table of the firewall: our iptables chains, and the rules of other chains that lead to them.
-import type { KernelTable, RowFailure } from "../../host/kernel-table.ts";
+import type { ChangeFailures, KernelTable, RowFailure } from "../../host/kernel-table.ts";
 import { CHAIN_PREFIX } from "../../host/ownership.ts";
-import type { FirewallRow } from "../../host/state.ts";
+import type { Chain, FirewallRow } from "../../host/state.ts";
+import { FAMILIES } from "../../net/ip.ts";
 import type { Family } from "../../net/ip.ts";
 import { ExecError } from "../exec.ts";
 import type { Exec } from "../exec.ts";
 import { applyIsolated } from "./isolate.ts";
 import { unreadableTables } from "./restore-failure.ts";
 import type { RestoreFailure } from "./restore-failure.ts";
-import { renderPut, renderRemove, sortByDependency } from "./restore-render.ts";
+import { renderExchange, renderPut, renderRemove, sortByDependency } from "./restore-render.ts";
 import type { RestoreInput } from "./restore-render.ts";
 import { createRestoreTool } from "./restore-tool.ts";
 import type { RestoreTool } from "./restore-tool.ts";
@@ -42,6 +43,7 @@ export function createFirewallTable(
     list: () => listRows(tool, options.families, chainPrefix),
     put: (rows) => perFamily(rows, (family, some) => putRows(tool, family, some, chainPrefix)),
     remove: (rows) => perFamily(rows, (family, some) => removeRows(tool, family, some)),
+    change: (put, remove) => changeRows(tool, put, remove, chainPrefix),
   };
 }
 
@@ -93,6 +95,56 @@ async function removeRows(
     return restoreFresh(tool, family, some, true, (current) => renderRemove(some, current), known);
   });
   return [...problems, ...refused];
+}
+
+async function changeRows(
+  tool: RestoreTool,
+  put: readonly FirewallRow[],
+  remove: readonly FirewallRow[],
+  chainPrefix: string,
+): Promise<ChangeFailures> {
+  const failures: Record<keyof ChangeFailures, RowFailure[]> = { put: [], remove: [] };
+  await Promise.all(
+    FAMILIES.map(async (family) => {
+      const [puts, removals] = [put, remove].map((rows) => rows.filter((row) => row.family === family)) as [
+        FirewallRow[],
+        FirewallRow[],
+      ];
+      if (await exchangeChains(tool, family, puts, removals, chainPrefix)) return;
+      const refused = await perFamily(puts, (_, rows) => putRows(tool, family, rows, chainPrefix));
+      failures.put.push(...refused);
+      failures.remove.push(
+        ...(refused.length > 0
+          ? failRows(removals, () => "kept, since newer rules were refused")
+          : await perFamily(removals, (_, rows) => removeRows(tool, family, rows))),
+      );
+    }),
+  );
+  return failures;
+}
+
+/** One `iptables-restore` for all, if only chains are concerned and nothing is wrong; false if nothing was done. */
+async function exchangeChains(
+  tool: RestoreTool,
+  family: Family,
+  puts: readonly FirewallRow[],
+  removals: readonly FirewallRow[],
+  chainPrefix: string,
+): Promise<boolean> {
+  const rows = [...puts, ...removals];
+  const [made, gone] = [puts, removals].map((some) => some.filter((row) => row.kind === "chain")) as [
+    Chain[],
+    Chain[],
+  ];
+  if (made.length + gone.length < rows.length) return false;
+  if (failRows(rows, (row) => putProblem(row, rows, chainPrefix)).length > 0) return false;
+  if (unreadableTables(rows, tool.unreadable(family)) !== undefined) return false;
+  try {
+    return (await tool.restore(family, rows, renderExchange(made, gone))) === undefined;
+  } catch (error) {
+    if (!(error instanceof ExecError)) throw error;
+    return false;
+  }
 }
 
 /** One transaction on fresh knowledge; once more if what it was to delete has gone in between. */

@@ -1,5 +1,5 @@
 // The input of iptables-restore --noflush that turns what is there into what is wanted, for a set of rows.
-import type { FirewallRow, FirewallTable, Jump } from "../../host/state.ts";
+import type { Chain, FirewallRow, FirewallTable, Jump } from "../../host/state.ts";
 import { canonicalRule } from "./canonical-rule.ts";
 import type { SavedRules } from "./save-codec.ts";
 import { targetOf } from "./save-codec.ts";
@@ -26,9 +26,7 @@ export function renderPut(rows: readonly FirewallRow[], actual: SavedRules | und
   return renderTables(rows, (tableRows, lines) => {
     const chains = tableRows.filter((row) => row.kind === "chain");
     for (const chain of chains) addLine(lines, declareChain(chain.name), chain);
-    for (const chain of chains) {
-      for (const rule of chain.rules) addLine(lines, `-A ${chain.name} ${formatTokens(rule)}`, chain);
-    }
+    for (const chain of chains) addRules(lines, chain);
     const jumps = tableRows.filter((row) => row.kind === "jump");
     const moved = jumps.filter((jump) => !isInPlace(jump, copiesOf(actual, jump)));
     for (const jump of moved) addDeletions(lines, jump, actual);
@@ -51,6 +49,20 @@ export function renderRemove(rows: readonly FirewallRow[], actual: SavedRules): 
     );
     for (const chain of chains) addLine(lines, declareChain(chainName(chain)), chain);
     for (const chain of chains) addLine(lines, `-X ${chainName(chain)}`, chain);
+  });
+}
+
+/**
+ * Renders the creation or replacement of chains and the removal of others, that no rule leads to when the former are in
+ * place. Needs no look at what is there: a chain that has gone already is made and removed.
+ */
+export function renderExchange(put: readonly Chain[], remove: readonly Chain[]): RestoreInput {
+  const going = new Set<FirewallRow>(remove);
+  return renderTables([...put, ...remove], (tableRows, lines) => {
+    const chains = tableRows.filter((row) => row.kind === "chain");
+    for (const chain of chains) addLine(lines, declareChain(chain.name), chain);
+    for (const chain of chains) if (!going.has(chain)) addRules(lines, chain);
+    for (const chain of chains) if (going.has(chain)) addLine(lines, `-X ${chain.name}`, chain);
   });
 }
 
@@ -101,6 +113,10 @@ function renderTables(
     rowsOfLine.push(tableRows, ...lines.rows, []);
   }
   return { text: text.map((line) => `${line}\n`).join(""), rowsOfLine };
+}
+
+function addRules(lines: Lines, chain: Chain): void {
+  for (const rule of chain.rules) addLine(lines, `-A ${chain.name} ${formatTokens(rule)}`, chain);
 }
 
 function addLine(lines: Lines, line: string, row: FirewallRow): void {

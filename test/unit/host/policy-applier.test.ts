@@ -119,7 +119,7 @@ describe("cost", () => {
     await pass(compile([A, B, FAR], [isolate("a")]));
     const changed = compile([A, B, FAR], [isolate("b")]);
     const { report, calls } = await pass(changed);
-    expect(calls).toEqual(["sets.write", "firewall.put", "firewall.remove", "sets.write"]);
+    expect(calls).toEqual(["sets.write", "firewall.change", "sets.write"]);
     expect(report.failed).toEqual([]);
     expectInForce(changed);
   });
@@ -200,7 +200,7 @@ describe("faults", () => {
     const sets = kernel.state().sets.map(({ name }) => name);
     kernel.faultAt = (step) => (step.includes("chain FTSP-POLICY") ? "refuse" : undefined);
     const { calls } = await pass(after());
-    expect(calls).toEqual(["sets.write", "firewall.put"]);
+    expect(calls).toEqual(["sets.write", "firewall.change"]);
     expect(kernel.state().sets.map(({ name }) => name)).toEqual(expect.arrayContaining(sets));
   });
 
