@@ -176,6 +176,22 @@ static void fuzz_send(const uint8_t *data, size_t length) {
   free(packet);
 }
 
+static bool has_prefix(const uint8_t *address, const uint8_t *prefix, unsigned bits) {
+  for (unsigned bit = 0; bit < bits; bit++)
+    if (((address[bit / 8] ^ prefix[bit / 8]) >> (7 - bit % 8) & 1) != 0) return false;
+  return true;
+}
+
+/** The longest prefix, found one record after the other; of equal ones the first. */
+static const uint8_t *look_up_slowly(const uint8_t *records, size_t length, uint8_t family, const uint8_t *address) {
+  const uint8_t *best = NULL;
+  for (const uint8_t *record = records; record < records + length; record += PEER_RECORD_BYTES) {
+    if (record[0] != family || !has_prefix(address, record + 4, record[1])) continue;
+    if (best == NULL || record[1] > best[1]) best = record;
+  }
+  return best;
+}
+
 static void fuzz_peers(const uint8_t *data, size_t length) {
   const char *problem;
   size_t records = length / PEER_RECORD_BYTES * PEER_RECORD_BYTES;
@@ -185,7 +201,11 @@ static void fuzz_peers(const uint8_t *data, size_t length) {
     return;
   }
   for (size_t at = 0; at < records; at += PEER_RECORD_BYTES) {
-    CHECK(peer_table_lookup(table, data[at], data + at + 4) != NULL);
+    const struct peer *peer = peer_table_lookup(table, data[at], data + at + 4);
+    const uint8_t *best = look_up_slowly(data, records, data[at], data + at + 4);
+    CHECK(peer != NULL && best != NULL && peer->outer_family == best[2]);
+    if (best[2] == 6) CHECK(memcmp(&peer->address.in6.sin6_addr, best + 20, 16) == 0);
+    if (best[2] == 4) CHECK(memcmp(&peer->address.in.sin_addr, best + 20, 4) == 0);
     CHECK(peer_table_has_source(table, data[at + 2], data + at + 20));
   }
   peer_table_free(table);
