@@ -8,7 +8,7 @@ export type SetStep = SetWrite | { readonly kind: "replace"; readonly set: Ipset
 
 /**
  * A packet passes if both of its ends allow it, and one event can change both: a pod that is relabelled is isolated in
- * another way, and is a peer of others no more. For addresses whose isolation changes, what closes comes first at either
+ * another way, and is a peer of others no more. For addresses whose isolation or ports change, what closes comes first at either
  * end, and what opens comes last. For all others nothing closes that stays allowed: a peer is in its next set before it
  * leaves the last. Inside of one end a pod is in its next chain before it leaves the last, too.
  */
@@ -35,7 +35,7 @@ export function planSets(
   const isolating: SetStep[] = [];
   const releasing: SetStep[] = [];
   const peers: PeerChange[] = [];
-  /** Addresses whose isolation changes. */
+  /** Addresses whose isolation changes, or that have another owner, with other ports. */
   const moving = new Set<string>();
   const wanted = new Set<string>();
   for (const set of desired) {
@@ -58,6 +58,8 @@ export function planSets(
     if (role === "allow") {
       created.push(...replacing);
       peers.push({ set, added, removed: diff.removed });
+      if (set.type === "hash:ip,port")
+        for (const member of [...diff.added, ...diff.removed]) moving.add(addressOf(member));
     } else {
       for (const member of [...diff.added, ...diff.removed]) moving.add(member);
       isolating.push(...replacing, ...changeOf("add", role, set, added));
@@ -83,7 +85,7 @@ interface PeerChange {
 }
 
 function planPeers(peers: readonly PeerChange[], moving: ReadonlySet<string>): SetPlan {
-  const isMoving = (member: string): boolean => moving.has(member.split(",", 1)[0] ?? "");
+  const isMoving = (member: string): boolean => moving.has(addressOf(member));
   const steps = (kind: "add" | "remove", wantsMoving: boolean): readonly SetStep[] =>
     peers.flatMap(({ set, added, removed }) =>
       changeOf(
@@ -97,6 +99,12 @@ function planPeers(peers: readonly PeerChange[], moving: ReadonlySet<string>): S
     early: [...steps("add", false), ...steps("remove", true)],
     late: [...steps("add", true), ...steps("remove", false)],
   };
+}
+
+/** Of `10.244.1.5,tcp:80`; a prefix is itself. */
+function addressOf(member: string): string {
+  const comma = member.indexOf(",");
+  return comma < 0 ? member : member.slice(0, comma);
 }
 
 function changeOf(

@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { compilePolicy } from "../../../src/policy/compile.ts";
 import { DEFAULT_POLICY_SETTINGS } from "../../../src/policy/settings.ts";
 import type { Pod, Policy } from "../../../src/policy/snapshot.ts";
-import { packetsOf, podOf, policyOf, snapshotOf } from "../../support/policy-cluster.ts";
+import { namedPort, packetsOf, podOf, policyOf, snapshotOf } from "../../support/policy-cluster.ts";
 import { createInterpreter } from "../../support/policy-interpreter.ts";
 import { hopsOf } from "../../support/policy-path.ts";
 import { statesBetween } from "../../support/policy-update.ts";
@@ -25,6 +25,23 @@ const [A, B] = [podOf("x/a", "1.11", { app: "a" }), podOf("x/b", "1.12", { app: 
 const moving = (app: string) => podOf("x/moving", "1.20", { app });
 /** Pods that are isolated in two ways, so that a branch leads to them. */
 const BASE = [FAR, A, B];
+
+/** May send nothing, and could reach x/a. */
+const MUTE = policyOf("x/mute", "{podSelector: {matchLabels: {app: mute}}, policyTypes: [Egress]}");
+const FROM = (key: string, app: string, ports: string) =>
+  policyOf(
+    key,
+    `{podSelector: {matchLabels: {app: a}}, ingress: [{from: [{podSelector: {matchLabels: {app: ${app}}}}], ports: ${ports}}]}`,
+  );
+const FROM_MUTE = FROM("x/from-mute", "mute", "[{port: 90}]");
+const ONE_AND_TWO = [
+  FROM("x/one", "one", "[{port: 90}, {port: 91}]"),
+  FROM("x/two", "two", "[{port: 90}, {port: 92}]"),
+];
+const TO_WEB = policyOf(
+  "x/to-web",
+  "{podSelector: {matchLabels: {app: a}}, policyTypes: [Egress], egress: [{to: [{podSelector: {matchLabels: {app: new}}}], ports: [{port: web}]}]}",
+);
 
 interface Case {
   readonly name: string;
@@ -85,6 +102,47 @@ const CASES: readonly Case[] = [
     before: [...BASE, moving("a")],
     after: [...BASE, podOf("x/next", "1.20", { app: "d" })],
     drops: ["10.244.2.13 -> 10.244.1.20 81/TCP"],
+  },
+  {
+    name: "a pod is open now, and nobody's peer any more: closed at its own end, then at the other",
+    before: [...BASE, podOf("x/moving", "1.20", { app: "mute" })],
+    after: [...BASE, podOf("x/moving", "1.20")],
+    policies: [
+      [...POLICIES, MUTE, FROM_MUTE],
+      [...POLICIES, MUTE, FROM_MUTE],
+    ],
+    drops: ["10.244.1.20 -> x/a 90/TCP"],
+  },
+  {
+    name: "and the other way round",
+    before: [...BASE, podOf("x/moving", "1.20")],
+    after: [...BASE, podOf("x/moving", "1.20", { app: "mute" })],
+    policies: [
+      [...POLICIES, MUTE, FROM_MUTE],
+      [...POLICIES, MUTE, FROM_MUTE],
+    ],
+    drops: ["10.244.1.20 -> x/a 90/TCP"],
+  },
+  {
+    name: "a peer goes from one set to another that allows the same",
+    before: [...BASE, podOf("x/peer", "2.40", { app: "one" })],
+    after: [...BASE, podOf("x/peer", "2.40", { app: "two" })],
+    policies: [
+      [...POLICIES, ...ONE_AND_TWO],
+      [...POLICIES, ...ONE_AND_TWO],
+    ],
+    passes: ["10.244.2.40 -> x/a 90/TCP"],
+    drops: ["10.244.2.40 -> x/a 93/TCP"],
+  },
+  {
+    name: "an address that was of another pod: its ports are not open for the new one's peers",
+    before: [...BASE, podOf("x/old", "2.41", { app: "old" }, { ports: [namedPort("web", 8080)] })],
+    after: [...BASE, podOf("x/new", "2.41", { app: "new" }, { ports: [namedPort("web", 80)] })],
+    policies: [
+      [...POLICIES, TO_WEB],
+      [...POLICIES, TO_WEB],
+    ],
+    drops: ["x/a -> 10.244.2.41 8080/TCP"],
   },
   {
     name: "one peer goes, another comes, a third stays",
