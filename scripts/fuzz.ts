@@ -10,6 +10,8 @@ import { findCompiler, SANITIZERS } from "./build-native.ts";
 const ROOT = path.resolve(import.meta.dirname, "..");
 const TARGET = path.join(ROOT, "native/fuzz/fuzz-packets.c");
 const CORPUS = path.join(ROOT, "native/fuzz/corpus");
+/** Debian's names; libFuzzer is in libclang-rt-NN-dev. */
+const CLANGS: readonly string[] = ["clang", "clang-14", "clang-19"];
 /** What has no I/O. */
 const PURE_SOURCES: readonly string[] = ["checksum", "packet", "peers", "receive", "coalesce", "segment"];
 
@@ -40,10 +42,9 @@ export function runFuzzer({
     program,
     ...sources,
   ];
-  const withLibFuzzer = spawnSync("clang", ["-fsanitize=fuzzer,address,undefined", ...common], {
-    stdio: "ignore",
-  });
-  if (withLibFuzzer.status === 0) {
+  const flags = ["-fsanitize=fuzzer,address,undefined", ...common];
+  const hasLibFuzzer = CLANGS.some((clang) => spawnSync(clang, flags, { stdio: "ignore" }).status === 0);
+  if (hasLibFuzzer) {
     const found = path.join(directory, "found");
     mkdirSync(found);
     return run(directory, program, [
