@@ -4,6 +4,7 @@ import { matchSet, subjectSide } from "./chains.ts";
 import type { DispatchTarget, Rule } from "./chains.ts";
 import type { ChainPlace, PolicyChain } from "./compile-profile.ts";
 import { buildDispatch, nodesBottomUp } from "./dispatch.ts";
+import type { DigestOf } from "./dispatch.ts";
 import { policyNames } from "./names.ts";
 import type { PolicyNames } from "./names.ts";
 import type { SetSpec } from "./sets.ts";
@@ -29,7 +30,7 @@ export interface IsolatedPod {
   /** Of the family, and the pod's own. */
   readonly ips: readonly Ip[];
   readonly chain: PolicyChain;
-  /** `namespace/name` of the policies that isolate it. */
+  /** `namespace/name` of the policies that isolate it, sorted. */
   readonly policies: readonly string[];
 }
 
@@ -45,7 +46,11 @@ export interface DirectionPlan {
 }
 
 /** In whatever order the pods come. */
-export function compileDirection(isolated: readonly IsolatedPod[], place: ChainPlace): DirectionPlan {
+export function compileDirection(
+  isolated: readonly IsolatedPod[],
+  place: ChainPlace,
+  digestOf?: DigestOf,
+): DirectionPlan {
   const { direction, family, settings } = place;
   const names = policyNames(settings.prefix);
   const profiles = [...Map.groupBy(isolated, ({ chain }) => chain.digest)].sort(([a], [b]) =>
@@ -53,6 +58,7 @@ export function compileDirection(isolated: readonly IsolatedPod[], place: ChainP
   );
   const root = buildDispatch(
     profiles.map(([digest, pods]) => ({ kind: "leaf", digest, ips: pods.flatMap(({ ips }) => ips) })),
+    digestOf,
   );
   const targetOf = (digest: string): DispatchTarget => ({
     chain: names.podChain(direction, digest),
@@ -78,10 +84,17 @@ export function compileDirection(isolated: readonly IsolatedPod[], place: ChainP
       family,
       chain: names.podChain(direction, digest),
       set: names.podSet(direction, family, digest),
-      policies: [...new Set(pods.flatMap(({ policies }) => policies))].sort(),
+      policies: unionOf(pods),
       pods: pods.map(({ key }) => key).sort(),
     })),
   };
+}
+
+/** Policies of pods with one chain are mostly the same. */
+function unionOf([first, ...others]: readonly IsolatedPod[]): readonly string[] {
+  const policies = first?.policies ?? [];
+  if (others.every((pod) => pod.policies === policies)) return policies;
+  return [...new Set([...policies, ...others.flatMap((pod) => pod.policies)])].sort();
 }
 
 function branchRules(

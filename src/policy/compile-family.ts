@@ -45,7 +45,7 @@ export function compileFamily(
     specs: new Map([...egress.specs, ...ingress.specs].sort(([a], [b]) => (a < b ? -1 : 1))),
     podSets: [
       ...[...egress.podSets, ...ingress.podSets].map(({ name, ips }) =>
-        podSet(name, family, sortMembers(ips)),
+        podSet(name, family, ips.length > 1 ? sortMembers(ips) : ips),
       ),
       ...denied,
       podSet(knownSet, family, members),

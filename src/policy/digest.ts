@@ -85,7 +85,16 @@ function compressBlock(state: Uint32Array, schedule: Uint32Array): void {
     const t1 = (h + s1 + choice + (ROUND_CONSTANTS[i] ?? 0) + (schedule[i] ?? 0)) | 0;
     const s0 = rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22);
     const majority = (a & b) ^ (a & c) ^ (b & c);
-    [h, g, f, e, d, c, b, a] = [g, f, e, (d + t1) | 0, c, b, a, (t1 + s0 + majority) | 0];
+    // One by one: this runs for every name, and a destructured array would be one for each step.
+    h = g;
+    g = f;
+    f = e;
+    e = (d + t1) | 0;
+    d = c;
+    c = b;
+    b = a;
+    a = (t1 + s0 + majority) | 0;
   }
-  for (const [i, word] of [a, b, c, d, e, f, g, h].entries()) state[i] = (state[i] ?? 0) + word;
+  const words = [a, b, c, d, e, f, g, h];
+  for (let i = 0; i < words.length; i += 1) state[i] = (state[i] ?? 0) + (words[i] ?? 0);
 }

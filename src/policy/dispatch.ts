@@ -19,32 +19,35 @@ export interface DispatchBranch {
 
 export type DispatchNode = DispatchLeaf | DispatchBranch;
 
+export type DigestOf = (text: string) => string;
+
 /** More sets than this are asked in two steps. */
 const MAX_CHILDREN = 8;
 
-/** The root of the tree; undefined without leaves. */
-export function buildDispatch(leaves: readonly DispatchLeaf[]): DispatchNode | undefined {
+/** The root of the tree; undefined without leaves. `digestOf` is `contentDigest`, or remembers what that said. */
+export function buildDispatch(
+  leaves: readonly DispatchLeaf[],
+  digestOf: DigestOf = contentDigest,
+): DispatchNode | undefined {
   if (leaves.length === 0) return undefined;
-  return buildNode(
-    [...leaves].sort((a, b) => (a.digest < b.digest ? -1 : 1)),
-    0,
-  );
+  const sorted = leaves.toSorted((a, b) => (a.digest < b.digest ? -1 : 1));
+  return buildNode(sorted, 0, digestOf);
 }
 
-function buildNode(leaves: readonly DispatchLeaf[], depth: number): DispatchNode {
+function buildNode(leaves: readonly DispatchLeaf[], depth: number, digestOf: DigestOf): DispatchNode {
   const [first] = leaves;
   if (first !== undefined && leaves.length === 1) return first;
-  if (leaves.length <= MAX_CHILDREN || depth === DIGEST_LENGTH) return joinNodes(leaves);
+  if (leaves.length <= MAX_CHILDREN || depth === DIGEST_LENGTH) return joinNodes(leaves, digestOf);
   const groups = [...Map.groupBy(leaves, ({ digest }) => digestBranch(digest, depth)).values()];
-  const children = groups.map((group) => buildNode(group, depth + 1));
+  const children = groups.map((group) => buildNode(group, depth + 1, digestOf));
   const [only] = children;
-  return only !== undefined && children.length === 1 ? only : joinNodes(children);
+  return only !== undefined && children.length === 1 ? only : joinNodes(children, digestOf);
 }
 
-function joinNodes(children: readonly DispatchNode[]): DispatchBranch {
+function joinNodes(children: readonly DispatchNode[], digestOf: DigestOf): DispatchBranch {
   return {
     kind: "branch",
-    digest: contentDigest(children.map(({ digest }) => digest).join(" ")),
+    digest: digestOf(children.map(({ digest }) => digest).join(" ")),
     ips: children.flatMap(({ ips }) => ips),
     children,
   };

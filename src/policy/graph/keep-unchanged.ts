@@ -26,7 +26,8 @@ function firewallKey(row: FirewallRow): string {
 }
 
 function keepItems<T>(last: readonly T[], next: readonly T[], keyOf: (item: T) => string): readonly T[] {
-  const known = new Map(last.map((item) => [keyOf(item), item]));
+  const known = new Map<string, T>();
+  for (const item of last) known.set(keyOf(item), item);
   const kept = next.map((item) => {
     const same = known.get(keyOf(item));
     return same !== undefined && sameData(same, item) ? same : item;

@@ -56,8 +56,8 @@ function sortUnique(members: string[]): readonly string[] {
   return members.slice(0, kept);
 }
 
-/** Up to here each change moves the rest of the array at once; more changes are merged in one walk. */
-const MAX_SPLICES = 16;
+/** Up to here each change copies the array in one go; more changes are merged in one walk. */
+const MAX_SPLICES = 4;
 
 /** `members` itself if they stay as they are. */
 export function changeMembers(
@@ -69,12 +69,10 @@ export function changeMembers(
   });
   if (real.length === 0) return members;
   if (real.length > MAX_SPLICES) return mergeChanges(members, real);
-  const next = members.slice();
-  for (const [member, isWanted] of real) {
-    if (isWanted) next.splice(placeOf(next, member), 0, member);
-    else next.splice(placeOf(next, member), 1);
-  }
-  return next;
+  return real.reduce((all, [member, isWanted]) => {
+    const at = placeOf(all, member);
+    return isWanted ? all.toSpliced(at, 0, member) : all.toSpliced(at, 1);
+  }, members);
 }
 
 function mergeChanges(

@@ -7,6 +7,8 @@ import { compileFamily } from "../compile-family.ts";
 import type { FamilyPlan } from "../compile-family.ts";
 import { compileProfile } from "../compile-profile.ts";
 import type { PolicyChain } from "../compile-profile.ts";
+import { contentDigest } from "../digest.ts";
+import type { DigestOf } from "../dispatch.ts";
 import { selects } from "../selector.ts";
 import type { PolicySettings } from "../settings.ts";
 import { objectKey } from "../snapshot.ts";
@@ -117,6 +119,7 @@ function createIds(): (object: object) => number {
 /** Compiles chains once for all pods with the same policies, and a direction only if one of its pods has changed. */
 function createPlanner(settings: PolicySettings): (subjects: readonly Subject[]) => readonly FamilyPlan[] {
   let chains = new Map<string, CachedChain>();
+  const digestOf = rememberDigests();
   const directions = new Map<string, CachedDirection>();
   return (subjects) => {
     const used = new Map<string, CachedChain>();
@@ -140,7 +143,7 @@ function createPlanner(settings: PolicySettings): (subjects: readonly Subject[])
       });
       const last = directions.get(`${family} ${direction}`);
       if (last !== undefined && sameIsolation(last.isolated, isolated)) return last.plan;
-      const plan = compileDirection(isolated, { settings, family, direction });
+      const plan = compileDirection(isolated, { settings, family, direction }, digestOf);
       directions.set(`${family} ${direction}`, { isolated, plan });
       return plan;
     };
@@ -151,6 +154,24 @@ function createPlanner(settings: PolicySettings): (subjects: readonly Subject[])
     });
     chains = used;
     return plans;
+  };
+}
+
+/** Texts of branches; a node has a few dozen of them. */
+const MAX_DIGESTS = 512;
+
+/** Remembers digests, since most branches are those of the last plan. */
+function rememberDigests(): DigestOf {
+  let recent = new Map<string, string>();
+  let older = new Map<string, string>();
+  return (text) => {
+    const digest = recent.get(text) ?? older.get(text) ?? contentDigest(text);
+    if (recent.size >= MAX_DIGESTS) {
+      older = recent;
+      recent = new Map();
+    }
+    recent.set(text, digest);
+    return digest;
   };
 }
 

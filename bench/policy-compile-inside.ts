@@ -1,0 +1,143 @@
+// Runs as the daemon runs, with its flags: the policy graph under events of a large cluster, beside compiling from scratch. Prints JSON.
+import { setTimeout as delay } from "node:timers/promises";
+import { compilePolicy } from "../src/policy/compile.ts";
+import { createPolicyGraph } from "../src/policy/graph.ts";
+import type { PolicyGraph } from "../src/policy/graph.ts";
+import { DEFAULT_POLICY_SETTINGS } from "../src/policy/settings.ts";
+import { objectKey } from "../src/policy/snapshot.ts";
+import type { Pod, Policy, PolicySnapshot } from "../src/policy/snapshot.ts";
+import type { PolicyEvent } from "../src/policy/source.ts";
+import { clusterPod, clusterPolicy, largeCluster, LARGE_CLUSTER } from "./policy-cluster.ts";
+
+/** What the parent reads. Milliseconds and MB (10^6 bytes). */
+export interface PolicyCompileReport {
+  readonly first: readonly number[];
+  readonly firstFromScratch: readonly number[];
+  readonly remotePod: readonly number[];
+  readonly localPod: readonly number[];
+  readonly policy: readonly number[];
+  readonly fromScratch: readonly number[];
+  /** The objects as a watch delivers them, that is what anybody holds who knows the cluster. */
+  readonly objectsMb: number;
+  /** The graph with its objects, and with what it compiled. */
+  readonly graphMb: number;
+  readonly rules: number;
+  readonly sets: number;
+  readonly members: number;
+}
+
+const SIZE = LARGE_CLUSTER;
+const ROUNDS = 5;
+const settings = DEFAULT_POLICY_SETTINGS;
+
+function timed(work: () => unknown): number {
+  const startedAt = performance.now();
+  work();
+  return performance.now() - startedAt;
+}
+
+/** Objects as they come: no string or label shared with another. */
+function freshObjects(): PolicySnapshot {
+  return JSON.parse(JSON.stringify(largeCluster(SIZE))) as PolicySnapshot;
+}
+
+function startGraph({ nodeName, namespaces, nodes, pods, policies }: PolicySnapshot): PolicyGraph {
+  const graph = createPolicyGraph({ nodeName, settings });
+  graph.apply({ type: "snapshot", kind: "namespaces", objects: namespaces });
+  graph.apply({ type: "snapshot", kind: "nodes", objects: nodes });
+  graph.apply({ type: "snapshot", kind: "policies", objects: policies });
+  graph.apply({ type: "snapshot", kind: "pods", objects: pods });
+  return graph;
+}
+
+async function heapMb(): Promise<number> {
+  for (let round = 0; round < 3; round += 1) {
+    await delay(10);
+    globalThis.gc?.();
+  }
+  return process.memoryUsage().heapUsed / 1e6;
+}
+
+async function measureMemory(): Promise<Pick<PolicyCompileReport, "objectsMb" | "graphMb">> {
+  const hold: unknown[] = [];
+  const before = await heapMb();
+  hold.push(freshObjects());
+  const objectsMb = (await heapMb()) - before;
+  hold.pop();
+  const empty = await heapMb();
+  const graph = startGraph(freshObjects());
+  hold.push(graph, graph.compiled());
+  const graphMb = (await heapMb()) - empty;
+  hold.length = 0;
+  return { objectsMb, graphMb };
+}
+
+const putPod = (object: Pod): PolicyEvent => ({ type: "put", kind: "pods", object });
+const putPolicy = (object: Policy): PolicyEvent => ({ type: "put", kind: "policies", object });
+const removed = (kind: "pods" | "policies", object: Pod | Policy): PolicyEvent => ({
+  type: "removed",
+  kind,
+  key: objectKey(object),
+});
+
+/** Pods elsewhere join, get other labels, and leave. */
+function remotePodEvents(): readonly PolicyEvent[] {
+  return Array.from({ length: 200 }, (_, i) => i * 7).flatMap((i) => {
+    const pod = clusterPod(SIZE.pods + i, SIZE);
+    const labels = { "app.kubernetes.io/name": "worker", tier: "backend" };
+    return [putPod(pod), putPod({ ...pod, labels }), removed("pods", pod)];
+  });
+}
+
+/** Pods of this node leave and come back; most are the only ones of their kind here. */
+function localPodEvents(): readonly PolicyEvent[] {
+  return Array.from({ length: 2 * SIZE.localPods }, (_, i) => clusterPod(i % SIZE.localPods, SIZE)).flatMap(
+    (pod) => [removed("pods", pod), putPod(pod)],
+  );
+}
+
+/** Policies that select pods of this node go, come back, and change. */
+function policyEvents(): readonly PolicyEvent[] {
+  return Array.from({ length: 100 }, (_, i) => i * 9).flatMap((i) => {
+    const policy = clusterPolicy(i, SIZE);
+    const { ingress, egress } = clusterPolicy(i + SIZE.namespaces, SIZE);
+    return [removed("policies", policy), putPolicy(policy), putPolicy({ ...policy, ingress, egress }), putPolicy(policy)];
+  }); // prettier-ignore
+}
+
+function measureEvents(graph: PolicyGraph, events: readonly PolicyEvent[]): readonly number[] {
+  return events.map((event) =>
+    timed(() => {
+      graph.apply(event);
+      graph.compiled();
+    }),
+  );
+}
+
+const memory = await measureMemory();
+const first: number[] = [];
+const firstFromScratch: number[] = [];
+for (let round = 0; round < ROUNDS; round += 1) {
+  const objects = freshObjects();
+  first.push(timed(() => startGraph(objects).compiled()));
+  firstFromScratch.push(timed(() => compilePolicy(objects, settings)));
+}
+const graph = startGraph(freshObjects());
+const { firewall, sets } = graph.compiled();
+const warm = [remotePodEvents(), localPodEvents(), policyEvents()].map((events) => events.slice(0, 60));
+for (const events of warm) measureEvents(graph, events);
+const report: PolicyCompileReport = {
+  ...memory,
+  first,
+  firstFromScratch,
+  remotePod: measureEvents(graph, remotePodEvents()),
+  localPod: measureEvents(graph, localPodEvents()),
+  policy: measureEvents(graph, policyEvents()),
+  fromScratch: Array.from({ length: 4 * ROUNDS }, () =>
+    timed(() => compilePolicy(graph.snapshot(), settings)),
+  ),
+  rules: firewall.reduce((sum, row) => sum + (row.kind === "chain" ? row.rules.length : 1), 0),
+  sets: sets.length,
+  members: sets.reduce((sum, { members }) => sum + members.length, 0),
+};
+console.log(JSON.stringify(report));
