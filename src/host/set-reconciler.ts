@@ -105,6 +105,9 @@ async function planSetPass(
   }
   const known = memory.known ?? new Map<string, ActualSet | IpsetRow>();
   const wanted = new Map(desired.map((set) => [set.name, set]));
+  const stepsLeft = new Map<string, number>();
+  for (const { set } of [...plan.early, ...plan.late])
+    stepsLeft.set(set.name, (stepsLeft.get(set.name) ?? 0) + 1);
 
   /** Sets that were not written as they should. */
   async function writeRun(run: readonly SetStep[]): Promise<ReadonlySet<string>> {
@@ -131,7 +134,10 @@ async function planSetPass(
           if (!unready.has(family)) unready.set(family, `set ${name} is not as it should be`);
         } else {
           tally.count(step);
-          remember(known, step, wanted.get(name));
+          const left = (stepsLeft.get(name) ?? 0) - 1;
+          stepsLeft.set(name, left);
+          const isDone = left === 0 && !memory.troubled.has(name);
+          remember(known, step, isDone ? wanted.get(name) : undefined);
         }
       }
     }
@@ -158,24 +164,32 @@ function isWrite(step: SetStep): step is SetWrite {
   return step.kind !== "replace";
 }
 
-/** What the kernel holds after the step; the desired row itself as soon as it is equal to it. */
+/** @param desired what the set now is; undefined before its last step */
 function remember(
   known: Map<string, ActualSet | IpsetRow>,
   step: SetStep,
   desired: IpsetRow | undefined,
 ): void {
   const { name } = step.set;
-  if (step.kind === "destroy") {
-    known.delete(name);
-    return;
+  if (step.kind === "destroy") known.delete(name);
+  else
+    known.set(name, desired ?? { ...step.set, members: membersAfter(step, known.get(name)?.members ?? []) });
+}
+
+function membersAfter(
+  step: Exclude<SetStep, { kind: "destroy" }>,
+  before: readonly string[],
+): readonly string[] {
+  switch (step.kind) {
+    case "add":
+      return mergeMembers(before, step.members);
+    case "remove":
+      return withoutMembers(before, step.members);
+    case "create":
+      return step.members;
+    case "replace":
+      return step.set.members;
   }
-  const has = known.get(name)?.members ?? [];
-  const members =
-    step.kind === "add" ? mergeMembers(has, step.members)
-    : step.kind === "remove" ? withoutMembers(has, step.members)
-    : step.set.members; // prettier-ignore
-  const isDone = desired !== undefined && desired.members.length === members.length;
-  known.set(name, isDone ? desired : { ...step.set, members });
 }
 
 /** Runs of steps that are one call each, in order. */
