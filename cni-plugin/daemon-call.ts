@@ -57,7 +57,8 @@ export function callDaemon(call: DaemonCall): Promise<DaemonAnswer> {
 function renderRequest({ method, path, body }: DaemonCall): Buffer {
   const payload = Buffer.from(body === undefined ? "" : JSON.stringify(body));
   const head = [
-    `${method} ${path} HTTP/1.1`,
+    // 1.0, so that no answer comes in chunks.
+    `${method} ${path} HTTP/1.0`,
     "host: localhost",
     "connection: close",
     ...(body === undefined ? [] : ["content-type: application/json", `content-length: ${payload.length}`]),
