@@ -1,4 +1,5 @@
 // Certificates and kubeconfigs of a real cluster: one authority, one certificate per component.
+import { randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { exec } from "../../../src/kernel/exec.ts";
@@ -44,7 +45,9 @@ export async function makeClusterPki({ dir, serverUrl, serverAddresses }: PkiOpt
       subject,
     ];
     await exec("openssl", ["req", ...request]);
-    const signer = ["-CA", file("ca.crt"), "-CAkey", file("ca.key"), "-CAcreateserial"];
+    // By chance: nodes join at the same time, and the file that openssl counts in is not locked.
+    const serial = ["-set_serial", `0x${randomBytes(8).toString("hex")}`];
+    const signer = ["-CA", file("ca.crt"), "-CAkey", file("ca.key"), ...serial];
     const out = ["-in", file(`${name}.csr`), "-out", file(`${name}.crt`), "-extfile", file(`${name}.ext`)];
     await exec("openssl", ["x509", "-req", ...signer, ...out, ...DAYS]);
   };
