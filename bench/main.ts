@@ -4,6 +4,7 @@ import { writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { benchCni } from "./cni.ts";
+import { benchKube } from "./kube.ts";
 import { benchLeases } from "./leases.ts";
 import { benchPeers } from "./peers.ts";
 import { benchUdp } from "./udp.ts";
@@ -44,6 +45,7 @@ const BENCHMARKS: Readonly<
   leases: { title: "The daemon with etcd", run: benchLeases },
   cni: { title: "The CNI executable", run: cniFigures },
   udp: { title: "The udp backend", run: benchUdp },
+  kube: { title: "The daemon with Kubernetes", run: benchKube },
   prober: { title: "The mesh prober", run: benchProber },
 };
 

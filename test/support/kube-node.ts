@@ -22,6 +22,8 @@ export interface KubeNodeOptions {
   /** In place of NODE_NAME. */
   readonly env?: Readonly<Record<string, string>>;
   readonly flags?: readonly string[];
+  /** Program and first arguments of the daemon. Default: the sources. */
+  readonly command?: readonly string[];
   /** Addresses of eth0 with lengths. */
   readonly addresses?: readonly string[];
 }
@@ -56,7 +58,7 @@ export async function startKubeNode(fake: FakeKube, options: KubeNodeOptions): P
     rmSync(directory, { recursive: true, force: true });
   };
   const daemon = createDaemon(machine, {
-    command: [process.execPath, path.join(ROOT, "src/daemon/main.ts")],
+    command: options.command ?? [process.execPath, path.join(ROOT, "src/daemon/main.ts")],
     flags: [
       "--kube-subnet-mgr",
       `--kube-api-url=http://127.0.0.1:${API_PORT}`,

@@ -39,7 +39,7 @@ export async function sendList(
     if (delayMs > 0) await new Promise((resolve) => setTimeout(resolve, delayMs));
     if (response.destroyed) return;
     const chunk = pieces.slice(at, Math.min(at + ITEMS_PER_CHUNK, end)).join("");
-    if (!sink.write(chunk)) await Promise.race([once(sink, "drain"), once(response, "close")]);
+    if (!sink.write(chunk)) await drained(sink, response);
   }
   if (!isCut) {
     sink.end();
@@ -50,4 +50,17 @@ export async function sendList(
     if (gzip === undefined) response.destroy();
     else gzip.flush(() => setImmediate(() => response.destroy()));
   });
+}
+
+/** Waits until the sink takes more, or nobody reads any longer. */
+async function drained(sink: Writable, response: ServerResponse): Promise<void> {
+  const either = new AbortController();
+  const { signal } = either;
+  const waits = [once(sink, "drain", { signal }), once(response, "close", { signal })];
+  try {
+    await Promise.race(waits);
+  } finally {
+    either.abort();
+    await Promise.allSettled(waits);
+  }
 }
