@@ -1,5 +1,6 @@
 // The udp data path's pure and faked parts: the peer table as bytes, causes and cures, when it starts anew.
 import { constants } from "node:os";
+import path from "node:path";
 import { describe, expect, test } from "vitest";
 import type { DataPathPlan } from "../../../src/host/data-path.ts";
 import { loadUdpAddon } from "../../../src/kernel/udp/addon.ts";
@@ -60,7 +61,7 @@ describe("failures", () => {
 
   test("an addon that is not there, or is none, is told with the cure", () => {
     expect(() => loadUdpAddon("/nowhere/udp.node")).toThrow(/cannot load .*apt-get install gcc libc6-dev/);
-    expect(() => loadUdpAddon(import.meta.filename)).toThrow(/cannot load|Unexpected|require/);
+    expect(() => loadUdpAddon(path.resolve("LICENSE"))).toThrow(/cannot load .*must be built where it runs/);
   });
 });
 
@@ -94,17 +95,17 @@ describe("the data path", () => {
   test("starts once, swaps peers only when they change, and starts anew when the rest changes", async () => {
     const { addon, calls } = fakeAddon(() => ALL_WELL);
     const log = memoryLogger();
-    const path = createDataPath({ loadAddon: () => addon, log });
-    expect(await path.apply(PLAN)).toBeUndefined();
-    expect(await path.apply({ ...PLAN, peers: [...PEERS] })).toBeUndefined();
-    expect(await path.apply({ ...PLAN, peers: PEERS.slice(0, 1) })).toBeUndefined();
-    expect(await path.apply({ ...PLAN, port: 9000, peers: [] })).toBeUndefined();
+    const dataPath = createDataPath({ loadAddon: () => addon, log });
+    expect(await dataPath.apply(PLAN)).toBeUndefined();
+    expect(await dataPath.apply({ ...PLAN, peers: [...PEERS] })).toBeUndefined();
+    expect(await dataPath.apply({ ...PLAN, peers: PEERS.slice(0, 1) })).toBeUndefined();
+    expect(await dataPath.apply({ ...PLAN, port: 9000, peers: [] })).toBeUndefined();
     expect(calls).toEqual(["start flannel0 8285", "peers 2", "peers 1", "stop", "start flannel0 9000"]);
     expect(log.lines.map(({ message }) => message)).toEqual(["the udp data path starts anew"]);
     // Those of the run that has ended count on.
-    expect(path.counters()).toEqual({ sentPackets: 10 });
-    path.stop();
-    expect(path.counters()).toEqual({ sentPackets: 10 });
+    expect(dataPath.counters()).toEqual({ sentPackets: 10 });
+    dataPath.stop();
+    expect(dataPath.counters()).toEqual({ sentPackets: 10 });
   });
 
   test.each([
@@ -113,19 +114,19 @@ describe("the data path", () => {
   ])("starts anew when %s", async (_what, change) => {
     let state = ALL_WELL;
     const { addon, calls } = fakeAddon(() => state);
-    const path = createDataPath({ loadAddon: () => addon, log: memoryLogger() });
-    await path.apply(PLAN);
+    const dataPath = createDataPath({ loadAddon: () => addon, log: memoryLogger() });
+    await dataPath.apply(PLAN);
     state = { ...ALL_WELL, ...change };
-    await path.apply(PLAN);
+    await dataPath.apply(PLAN);
     expect(calls.filter((call) => call.startsWith("start"))).toHaveLength(2);
   });
 
   test("says what offload is missing, once", async () => {
     const { addon } = fakeAddon(() => ({ ...ALL_WELL, tcpSegmentation: false }));
     const log = memoryLogger();
-    const path = createDataPath({ loadAddon: () => addon, log });
-    await path.apply(PLAN);
-    await path.apply(PLAN);
+    const dataPath = createDataPath({ loadAddon: () => addon, log });
+    await dataPath.apply(PLAN);
+    await dataPath.apply(PLAN);
     expect(log.lines).toHaveLength(1);
     expect(log.lines[0]).toMatchObject({
       level: "warn",
