@@ -216,6 +216,7 @@ test("a daemon that is killed and started again opens nothing and breaks nothing
 
 test.each([
   ["a flushed firewall", "iptables -F && iptables -X; true", /put back rules or sets/],
+  ["an accept that somebody puts ahead of us", "iptables -I FORWARD -j ACCEPT", /put back rules or sets/],
   ["emptied sets", "ipset flush", /put back rules or sets/],
   [
     "the bridge's switch, turned off",
