@@ -1,7 +1,7 @@
 // npm test: every tier, with its time; the last line reads "N passed, N failed". With --kubernetes, as CI runs it, the
 // tests on a real Kubernetes too: 10 minutes more, and as long again to build it when it is not in the cache.
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { startMachine } from "../lab/machine.ts";
@@ -10,11 +10,14 @@ import { CHECK_STEPS, countStep, KUBERNETES_BUILD_STEPS, KUBERNETES_STEPS, SYSTE
 import type { Step, StepCount } from "./steps.ts";
 
 const LEFTOVER_GRACE_MS = 5000;
+const SECOND_TRY_REPORTER = path.join(import.meta.dirname, "second-try-reporter.ts");
 
 process.chdir(path.join(import.meta.dirname, ".."));
 const reports = mkdtempSync(path.join(tmpdir(), "flanneld-ts-test-"));
 const lines: string[] = [];
 const failures: string[] = [];
+const secondTries = path.join(reports, "second-tries");
+process.env["SECOND_TRIES"] = secondTries;
 const total = { passed: 0, failed: 0 };
 
 function withReport({ command, projects }: Step, reportFile: string): readonly string[] {
@@ -24,6 +27,7 @@ function withReport({ command, projects }: Step, reportFile: string): readonly s
     "--passWithNoTests",
     "--reporter=default",
     "--reporter=json",
+    `--reporter=${SECOND_TRY_REPORTER}`,
     `--outputFile.json=${reportFile}`,
   ];
 }
@@ -107,6 +111,8 @@ try {
   await runSystemSteps(SYSTEM_STEPS);
   if (process.argv.includes("--kubernetes") && (await runHere(KUBERNETES_BUILD_STEPS)))
     await runSystemSteps(KUBERNETES_STEPS);
+  if (existsSync(secondTries))
+    lines.push(...rows(readFileSync(secondTries, "utf8")).map((name) => `  only at the second try: ${name}`));
 } finally {
   rmSync(reports, { recursive: true, force: true });
 }
