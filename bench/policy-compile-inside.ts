@@ -3,6 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { compilePolicy } from "../src/policy/compile.ts";
 import { createPolicyGraph } from "../src/policy/graph.ts";
 import type { PolicyGraph } from "../src/policy/graph.ts";
+import { selects } from "../src/policy/selector.ts";
 import { DEFAULT_POLICY_SETTINGS } from "../src/policy/settings.ts";
 import { objectKey } from "../src/policy/snapshot.ts";
 import type { Pod, Policy, PolicySnapshot } from "../src/policy/snapshot.ts";
@@ -98,11 +99,19 @@ function localPodEvents(): readonly PolicyEvent[] {
 
 /** Policies that select pods of this node go, come back, and change. */
 function policyEvents(): readonly PolicyEvent[] {
-  return Array.from({ length: 100 }, (_, i) => i * 9).flatMap((i) => {
-    const policy = clusterPolicy(i, SIZE);
-    const { ingress, egress } = clusterPolicy(i + SIZE.namespaces, SIZE);
-    return [removed("policies", policy), putPolicy(policy), putPolicy({ ...policy, ingress, egress }), putPolicy(policy)];
-  }); // prettier-ignore
+  const here = Array.from({ length: SIZE.localPods }, (_, n) => clusterPod(n, SIZE));
+  const inForce = Array.from({ length: SIZE.policies }, (_, n) => clusterPolicy(n, SIZE)).filter(
+    ({ namespace, podSelector }) =>
+      here.some((pod) => pod.namespace === namespace && selects(podSelector, pod.labels)),
+  );
+  return inForce
+    .filter((_, index) => index % 5 === 0)
+    .flatMap((policy) => [
+      removed("policies", policy),
+      putPolicy(policy),
+      putPolicy({ ...policy, ingress: [{}], egress: [] }),
+      putPolicy(policy),
+    ]);
 }
 
 function measureEvents(graph: PolicyGraph, events: readonly PolicyEvent[]): readonly number[] {
