@@ -8,6 +8,7 @@ import { benchKube } from "./kube.ts";
 import { benchLeases } from "./leases.ts";
 import { benchPeers } from "./peers.ts";
 import { benchUdp } from "./udp.ts";
+import { benchPolicyCompile } from "./policy-compile.ts";
 import { benchProber } from "./prober.ts";
 import { formatFigures, ms } from "./stats.ts";
 import type { Figure } from "./stats.ts";
@@ -47,6 +48,7 @@ const BENCHMARKS: Readonly<
   udp: { title: "The udp backend", run: benchUdp },
   kube: { title: "The daemon with Kubernetes", run: benchKube },
   prober: { title: "The mesh prober", run: benchProber },
+  "policy-compile": { title: "Network policy in memory", run: benchPolicyCompile },
 };
 
 const wanted = process.argv.slice(2);
