@@ -71,6 +71,10 @@ export class PodBook {
   }
 
   apply(event: PodEvent): void {
+    if (this.#isOfOtherNodes(event)) {
+      this.#tell(event);
+      return;
+    }
     switch (event.type) {
       case "put":
         this.#rememberDeclared(event.object);
@@ -136,6 +140,18 @@ export class PodBook {
     this.#known.delete(key);
     if (this.#emitted.has(key) && this.#effective(key, this.#claims()) !== undefined) return;
     this.#emitted.delete(key);
+    this.#tell(event);
+  }
+
+  /** Most events of a large cluster are; they cost nothing here. */
+  #isOfOtherNodes(event: PodEvent): boolean {
+    if (event.type === "snapshot") return false;
+    const key = event.type === "put" ? objectKey(event.object) : event.key;
+    if (this.#known.has(key) || this.#declared.has(key) || this.#emitted.has(key)) return false;
+    return event.type === "removed" || (event.object.nodeName !== "" && !this.#isLocal(event.object));
+  }
+
+  #tell(event: PodEvent): void {
     this.#revision += 1;
     this.#modules.emit(event);
   }
@@ -155,8 +171,7 @@ export class PodBook {
     const foreign = objects.filter((pod) => !this.#isLocal(pod) && !localKeys.has(objectKey(pod)));
     this.#emitted.clear();
     for (const pod of local) this.#emitted.set(objectKey(pod), pod);
-    this.#revision += 1;
-    this.#modules.emit({ type: "snapshot", kind: "pods", objects: [...foreign, ...local] });
+    this.#tell({ type: "snapshot", kind: "pods", objects: [...foreign, ...local] });
     this.#settle();
   }
 
@@ -223,13 +238,12 @@ export class PodBook {
   #emit(key: string, pod: Pod | undefined): void {
     const before = this.#emitted.get(key);
     if (before === pod || (before !== undefined && pod !== undefined && isSamePod(before, pod))) return;
-    this.#revision += 1;
     if (pod === undefined) {
       this.#emitted.delete(key);
-      this.#modules.emit({ type: "removed", kind: "pods", key });
+      this.#tell({ type: "removed", kind: "pods", key });
     } else {
       this.#emitted.set(key, pod);
-      this.#modules.emit({ type: "put", kind: "pods", object: pod });
+      this.#tell({ type: "put", kind: "pods", object: pod });
     }
   }
 
