@@ -17,8 +17,14 @@
 #define UDP_GRO 104
 #endif
 
-/** Datagrams of one system call: each may be 64 KiB, and all should stay in a core's cache. */
-#define BATCH 8
+/**
+ * Datagrams of one system call: many, where each holds one packet; few, where the kernel has put them together to 64 KiB each,
+ * so that all stay in a core's cache.
+ */
+#define BATCH 64
+#define BATCH_OF_LONG 8
+/** Bytes from which a datagram counts as long. */
+#define LONG 16384
 
 struct slot {
   uint8_t *buffer;
@@ -41,6 +47,8 @@ struct receiver {
   struct slot slots[BATCH];
   struct mmsghdr vector[BATCH];
   struct unpacker unpacker;
+  /** Of the next system call. */
+  unsigned batch;
 };
 
 static void write_super(void *context, const struct super_packet *super) {
@@ -126,8 +134,9 @@ static void take(struct receiver *receiver, size_t i) {
   unpack(&receiver->unpacker, slot->buffer, message->msg_len, gro_length(&message->msg_hdr));
 }
 
-static void arm(struct receiver *receiver) {
-  for (size_t i = 0; i < BATCH; i++) {
+/** Readies slots for a system call; it changes those that it fills. */
+static void arm(struct receiver *receiver, size_t count) {
+  for (size_t i = 0; i < count; i++) {
     struct slot *slot = &receiver->slots[i];
     slot->part = (struct iovec){slot->buffer, FRAME_MAX};
     receiver->vector[i].msg_hdr = (struct msghdr){
@@ -143,11 +152,17 @@ static void arm(struct receiver *receiver) {
 
 /** One batch, so that the other socket, the end and a new table get their turn. */
 static void receive_batch(struct receiver *receiver, int fd) {
-  arm(receiver);
-  int got = recvmmsg(fd, receiver->vector, BATCH, MSG_DONTWAIT, NULL);
+  int got = recvmmsg(fd, receiver->vector, receiver->batch, MSG_DONTWAIT, NULL);
   /* Errors are what ICMP told of a datagram that we sent; they are not about this socket's future. */
-  for (int i = 0; i < got; i++) take(receiver, (size_t)i);
+  if (got <= 0) return;
+  bool is_long = false;
+  for (int i = 0; i < got; i++) {
+    is_long = is_long || receiver->vector[i].msg_len >= LONG;
+    take(receiver, (size_t)i);
+  }
   unpack_flush(&receiver->unpacker);
+  receiver->batch = is_long ? BATCH_OF_LONG : BATCH;
+  arm(receiver, (size_t)got);
 }
 
 static void loop(struct receiver *receiver) {
@@ -186,6 +201,8 @@ void *run_receiving(void *argument) {
         .coalescer = {.udp = worker->engine->offloads.udp},
     };
     for (size_t i = 0; i < BATCH; i++) receiver->slots[i].buffer = memory + i * FRAME_MAX;
+    receiver->batch = BATCH;
+    arm(receiver, BATCH);
     loop(receiver);
   }
   free(receiver);
