@@ -98,8 +98,7 @@ test("wrong requests are refused in words, and GC ends what is not listed", asyn
   const wrong = { containerId: "../c", ifName: "e/0", namespace: "A", name: "x", ips: ["10.0.0"] };
   const refused = await ask("POST", "/v1/attachments", wrong);
   expect(refused.status).toBe(400);
-  for (const field of ["containerId", "ifName", "namespace", "ips[0]"])
-    expect(refused.body).toContain(field);
+  for (const field of ["containerId", "ifName", "namespace", "ips[0]"]) expect(refused.body).toContain(field);
   expect((await ask("POST", "/v1/attachments/gc", {})).body).toContain("valid: must be a list");
   expect((await ask("DELETE", "/v1/attachments")).status).toBe(400);
   expect((await ask("GET", "/v1/policy/readiness")).status).toBe(200);
