@@ -21,6 +21,7 @@ import { createPolicyNode, NODE_SETTINGS, startApplier } from "../support/policy
 import type { PolicyNode } from "../support/policy-node.ts";
 import { waitFor } from "../support/wait.ts";
 
+const PATIENT = { timeoutMs: 60_000 };
 const PODS = [podOf("x/client", "1.11", { app: "client" }), podOf("x/server", "1.12", { app: "server" })];
 const ONLY = (ports: string) =>
   policyOf("x/p", `{podSelector: {matchLabels: {app: server}}, ingress: [{ports: [${ports}]}]}`);
@@ -77,14 +78,14 @@ const SERVER = (port: number) => `
 
 async function connect(port: number): Promise<{ ask(text: string): void; heard(text: string): boolean }> {
   const server = start(world.pods[1], SERVER(port));
-  await waitFor("the server", () => server.lines.length > 0);
+  await waitFor("the server", () => server.lines.length > 0, PATIENT);
   const client = start(world.pods[0], CLIENT(port));
   const connection = {
     ask: (text: string) => void client.child.stdin?.write(text),
     heard: (text: string) => client.lines.join("").includes(text),
   };
   connection.ask("hello");
-  await waitFor("an echo", () => connection.heard("hello"), { timeoutMs: 30_000 });
+  await waitFor("an echo", () => connection.heard("hello"), PATIENT);
   return connection;
 }
 
@@ -95,7 +96,7 @@ test("a tightening cuts the connection that it denies, and the others go on", as
 
   // The rules alone let established connections go on.
   cut.ask("still there");
-  await waitFor("an echo under the old policy", () => cut.heard("still there"), { timeoutMs: 30_000 });
+  await waitFor("an echo under the old policy", () => cut.heard("still there"), PATIENT);
 
   const localIps = new Set(PODS.flatMap(({ ips }) => ips));
   const judge = createFlowJudge({ evaluate: createEvaluator(snapshot, NODE_SETTINGS), localIps });
@@ -108,16 +109,20 @@ test("a tightening cuts the connection that it denies, and the others go on", as
 
   cut.ask("after");
   kept.ask("after");
-  await waitFor("an echo on the other port", () => kept.heard("after"), { timeoutMs: 30_000 });
+  await waitFor("an echo on the other port", () => kept.heard("after"), PATIENT);
   // What was sent at the same time is dropped, and counted at the server.
-  await waitFor("the count of denied packets", async () => {
-    const { stdout } = await world.node.exec("ipset", ["save", "FTSP-4-denied-in"]);
-    return /add FTSP-4-denied-in 10\.244\.1\.12 packets [1-9]/.test(stdout);
-  });
+  await waitFor(
+    "the count of denied packets",
+    async () => {
+      const { stdout } = await world.node.exec("ipset", ["save", "FTSP-4-denied-in"]);
+      return /add FTSP-4-denied-in 10\.244\.1\.12 packets [1-9]/.test(stdout);
+    },
+    PATIENT,
+  );
   expect(cut.heard("after")).toBe(false);
   expect((await conntrack.find(localIps, judge)).flows).toEqual([]);
   expect(await conntrack.end(found.flows), "what is gone is no problem").toEqual({ ended: 0 });
-});
+}, 240_000);
 
 test("a thousand flows to one port are ended by one process, and nobody else's", async () => {
   const flow = (host: number, port: number) =>

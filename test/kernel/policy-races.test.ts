@@ -19,6 +19,7 @@ import { waitFor } from "../support/wait.ts";
 /** Policies applied one after the other, and kills; more of both on request. */
 const CHANGES = Number(process.env["POLICY_CHANGES"] ?? 30);
 const KILLS = Number(process.env["POLICY_KILLS"] ?? 30);
+const PATIENT = { timeoutMs: 60_000 };
 const MODES = ["nft", "legacy"] as const;
 
 let world: PolicyNode;
@@ -63,7 +64,7 @@ async function startStream(): Promise<() => Promise<number>> {
   const sender = start(world.pods[0], "udp-burst.ts", [String(CHURN_PORT), CHURN_IPS.open, CHURN_IPS.closed]);
   let output = "";
   sender.stdout?.on("data", (chunk: Buffer) => (output += chunk.toString()));
-  await waitFor("the stream", async () => (await arrivals(OPEN)) > 0, { timeoutMs: 30_000 });
+  await waitFor("the stream", async () => (await arrivals(OPEN)) > 0, PATIENT);
   return async () => {
     sender.stdin?.end();
     await once(sender, "close");
@@ -112,7 +113,7 @@ describe.each(MODES)("iptables-%s", (mode) => {
     // The counters do see a packet that passes: without our jump there is one.
     await world.node.exec(`iptables-${mode}`, ["-F", "FORWARD"]);
     const stopOpen = await startStream();
-    await waitFor("a packet to the closed pod", async () => (await arrivals(CLOSED)) > 0);
+    await waitFor("a packet to the closed pod", async () => (await arrivals(CLOSED)) > 0, PATIENT);
     await stopOpen();
   }, 180_000);
 });
@@ -147,7 +148,7 @@ test(
     const sent = await stop();
     expect({ open: await arrivals(OPEN), closed: await arrivals(CLOSED) }).toEqual({ open: sent, closed: 0 });
     // A tool that outlived its daemon may still be at work.
-    await waitFor("the last tools to end", async () => (await toolsOfNode()).length === 0);
+    await waitFor("the last tools to end", async () => (await toolsOfNode()).length === 0, PATIENT);
     await expectInForce(await startApplier(world.node.exec, "nft"), churn(8).next().value as PolicySnapshot);
   },
   60_000 + KILLS * 20_000,
