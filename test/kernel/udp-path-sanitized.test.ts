@@ -3,7 +3,9 @@ import { execFileSync } from "node:child_process";
 import path from "node:path";
 import { beforeAll } from "vitest";
 import { buildNative } from "../../scripts/build-native.ts";
-import { describePair, describeRelay, describeWire, useLink } from "../support/udp-path-suite.ts";
+import { useLink } from "../support/udp-owned.ts";
+import { describePair, describeRelay } from "../support/udp-path-suite.ts";
+import { describeWire } from "../support/udp-wire-suite.ts";
 
 const ROOT = path.resolve(import.meta.dirname, "../..");
 /** The sanitizer must be in the process before the addon. */

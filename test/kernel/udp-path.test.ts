@@ -1,11 +1,7 @@
 // The udp backend's data path as it ships: bytes on the wire, hostile input, loss, restarts.
-import {
-  describeLifecycle,
-  describePair,
-  describeRelay,
-  describeWire,
-  useLink,
-} from "../support/udp-path-suite.ts";
+import { useLink } from "../support/udp-owned.ts";
+import { describeLifecycle, describePair, describeRelay } from "../support/udp-path-suite.ts";
+import { describeWire } from "../support/udp-wire-suite.ts";
 
 useLink();
 describeWire();
