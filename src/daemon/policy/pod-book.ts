@@ -27,6 +27,8 @@ export interface PodBookModules {
   readonly now: () => number;
 }
 
+type Claims = ReadonlyMap<Ip, StoredAttachment>;
+
 /** For so long the API may be behind what ADD and DEL have told. */
 const API_LAG_MS = 10 * 60_000;
 
@@ -215,12 +217,10 @@ export class PodBook {
     return [...new Set([...this.#known.keys(), ...this.attachments.map(objectKey)])];
   }
 
-  /** Which pod an attached address is of. */
-  #claims(): ReadonlyMap<Ip, string> {
+  /** By whom an address is attached. */
+  #claims(): Claims {
     return new Map(
-      this.attachments.flatMap((attachment) =>
-        attachment.ips.map((ip) => [ip, objectKey(attachment)] as const),
-      ),
+      this.attachments.flatMap((attachment) => attachment.ips.map((ip) => [ip, attachment] as const)),
     );
   }
 
@@ -250,7 +250,8 @@ export class PodBook {
   #admit(attachment: StoredAttachment): void {
     const id = attachmentId(attachment);
     const pod = this.#emitted.get(objectKey(attachment));
-    const isKnown = pod !== undefined && attachment.ips.every((ip) => pod.ips.includes(ip));
+    const isKnown =
+      pod !== undefined && this.#isOf(attachment, pod) && attachment.ips.every((ip) => pod.ips.includes(ip));
     if (!isKnown) this.#admittedAt.delete(id);
     else if (!this.#admittedAt.has(id)) this.#admittedAt.set(id, this.#revision);
   }
@@ -267,7 +268,7 @@ export class PodBook {
   }
 
   /** The pod as policy should see it; undefined if nobody knows it. */
-  #effective(key: string, claims: ReadonlyMap<Ip, string>): Pod | undefined {
+  #effective(key: string, claims: Claims): Pod | undefined {
     const known = this.#known.get(key);
     const all = [...this.#attachments.values()].filter((attachment) => objectKey(attachment) === key);
     const matching = all.filter((attachment) => known !== undefined && this.#isOf(attachment, known));
@@ -278,7 +279,12 @@ export class PodBook {
     }
     const own = used.flatMap(({ ips }) => ips);
     const ended = new Set(matching.filter(({ detached }) => detached).flatMap(({ ips }) => ips));
-    const isItsOwn = (ip: Ip): boolean => !ended.has(ip) && (claims.get(ip) ?? key) === key;
+    const isItsOwn = (ip: Ip): boolean => {
+      const claim = claims.get(ip);
+      return (
+        !ended.has(ip) && (claim === undefined || (objectKey(claim) === key && this.#isOf(claim, known)))
+      );
+    };
     const ips = known.ips.filter((ip) => own.includes(ip) || isItsOwn(ip));
     ips.push(...new Set(own.filter((ip) => !known.ips.includes(ip))));
     const isUnchanged = ips.length === known.ips.length && ips.every((ip, index) => ip === known.ips[index]);

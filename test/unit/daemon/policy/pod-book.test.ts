@@ -105,6 +105,17 @@ describe("on Kubernetes", () => {
     expect(ips("web")).toEqual(["10.0.0.5"]);
   });
 
+  it("closes the last incarnation's address when ADD gives it to the next one, until the API shows that", () => {
+    const { book, put, ips } = start(false);
+    put(pod("web", ["10.0.0.5"], { uid: "old" }));
+    book.attach(attachment("web", ["10.0.0.5"], { uid: "new" }));
+    expect(ips("web")).toEqual([]);
+    expect(book.admittedAt(attachment("web", []))).toBeUndefined();
+    put(pod("web", [], { uid: "new" }));
+    expect(ips("web")).toEqual(["10.0.0.5"]);
+    expect(book.admittedAt(attachment("web", []))).toBe(book.revision);
+  });
+
   it("takes an address from a pod whose end the API has not told yet when ADD gives it to another", () => {
     const { book, put, ips } = start(false);
     put(pod("old", ["10.0.0.5"]));
