@@ -9,13 +9,14 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { isOrphan, ownerTag } from "./owner.ts";
 
 const ROOT = "/sys/fs/cgroup";
 const PREFIX = "flanneld-ts-kube";
 
-/** The name carries our process id, so that what a killed run left is known as such. */
+/** The name carries who we are, so that what a killed run left is known as such. */
 export function nodeCgroup(nodeName: string): string {
-  return `${PREFIX}-${process.pid}-${nodeName}`;
+  return `${PREFIX}-${ownerTag()}-${nodeName}`;
 }
 
 /** Makes the group in every hierarchy. @throws {Error} where control groups are version 2 alone */
@@ -48,8 +49,8 @@ export function sweepCgroups(): void {
     readdirSync(join(ROOT, controller)).filter((name) => name.startsWith(`${PREFIX}-`)),
   );
   for (const name of new Set(names)) {
-    const [, owner = ""] = /-(\d+)-[^-]+$/.exec(name) ?? [];
-    if (!existsSync(`/proc/${owner}`)) removeCgroup(name);
+    const [, owner = ""] = /-(\w+)-[^-]+$/.exec(name) ?? [];
+    if (isOrphan(owner)) removeCgroup(name);
   }
 }
 

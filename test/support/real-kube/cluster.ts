@@ -1,5 +1,5 @@
 // A real Kubernetes cluster on one computer: control plane and nodes, each in a machine of its own, for tests.
-import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { startUnderlay } from "../../../lab/underlay.ts";
@@ -10,6 +10,7 @@ import type { ControlPlane, NetworkOptions } from "./control-plane.ts";
 import { writeBaseImages } from "./image.ts";
 import { startRealNode } from "./node.ts";
 import type { RealNode } from "./node.ts";
+import { isOrphan, ownerTag } from "./owner.ts";
 
 export interface RealClusterOptions extends NetworkOptions {
   /** Nodes n1..nN. Default 2. */
@@ -58,8 +59,8 @@ const DIRECTORY_PREFIX = "flanneld-ts-cluster-";
 /** Removes what runs that were killed have left; their machines have ended with them. */
 function sweepDirectories(): void {
   for (const name of readdirSync(tmpdir())) {
-    const [, owner] = new RegExp(`^${DIRECTORY_PREFIX}(\\d+)-`).exec(name) ?? [];
-    if (owner === undefined || existsSync(`/proc/${owner}`)) continue;
+    const [, owner] = new RegExp(`^${DIRECTORY_PREFIX}(\\w+)-`).exec(name) ?? [];
+    if (owner === undefined || !isOrphan(owner)) continue;
     rmSync(join(tmpdir(), name), { recursive: true, force: true });
   }
 }
@@ -68,7 +69,7 @@ function sweepDirectories(): void {
 export async function startRealCluster(options: RealClusterOptions = {}): Promise<RealCluster> {
   sweepDirectories();
   sweepCgroups();
-  const directory = mkdtempSync(join(tmpdir(), `${DIRECTORY_PREFIX}${process.pid}-`));
+  const directory = mkdtempSync(join(tmpdir(), `${DIRECTORY_PREFIX}${ownerTag()}-`));
   const nodes = new Map<string, RealNode>();
   const images = [...(options.images ?? [])];
   const networks = planNetworks(options);
