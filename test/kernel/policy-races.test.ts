@@ -127,8 +127,14 @@ test(
     ).toEqual([]);
     const stop = await startStream();
     const passes: number[] = [];
+    const startDaemon = (seed: number): ChildProcess =>
+      start(world.node, "policy-churn-inside.ts", ["nft", String(1000 + seed)]);
+    // One is loaded while the other is at work.
+    let standby = startDaemon(0);
     for (let kill = 0; kill < KILLS; kill += 1) {
-      const daemon = start(world.node, "policy-churn-inside.ts", ["nft", String(1000 + kill)]);
+      const daemon = standby;
+      if (kill + 1 < KILLS) standby = startDaemon(kill + 1);
+      daemon.stdin?.write("go\n");
       const lines: string[] = [];
       const wanted = kill % 2;
       const progress = Promise.withResolvers<void>();
