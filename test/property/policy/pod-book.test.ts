@@ -1,5 +1,5 @@
 // The pod book after any events is what a daemon that starts now, with the same API and the same files, would have.
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { expect, it } from "vitest";
 import type { StoredAttachment } from "../../../src/daemon/policy/attachment.ts";
 import { attachmentId } from "../../../src/daemon/policy/attachment.ts";
