@@ -20,14 +20,17 @@ const pod = fc
     nodeName: fc.constantFrom("n1", "n2"),
     ips: fc.uniqueArray(fc.constantFrom(...IPS), { maxLength: 2 }),
   })
-  .map((some): Pod => ({
+  .map(({ name, uid, nodeName, ips }): Pod => ({
+    name,
+    uid,
+    nodeName,
+    ips,
     namespace: "a",
     labels: {},
     hostNetwork: false,
     finished: false,
     terminating: false,
     ports: [],
-    ...some,
   }));
 
 const attachment = fc
@@ -37,14 +40,17 @@ const attachment = fc
     containerId: fc.constantFrom("c1", "c2", "c3", "c4"),
     ips: fc.uniqueArray(fc.constantFrom(...IPS), { minLength: 1, maxLength: 1 }),
   })
-  .map((some): StoredAttachment => ({
+  .map(({ name, uid, containerId, ips }): StoredAttachment => ({
+    name,
+    uid,
+    containerId,
+    ips,
     namespace: "a",
     ifName: "eth0",
     labels: {},
     ports: [],
     attachedAtMs: 0,
     detached: false,
-    ...some,
   }));
 
 type Step =
