@@ -1,7 +1,7 @@
 // Fuzzes the packet parser of the udp backend (native/fuzz): with libFuzzer where clang has it, else with its own mutations.
 // By hand: node scripts/fuzz.ts [--seconds N] [--seed N]. An input that breaks it is saved; put it into native/fuzz/corpus.
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
@@ -18,7 +18,7 @@ const PURE_SOURCES: readonly string[] = ["checksum", "packet", "peers", "receive
 export interface FuzzResult {
   readonly ok: boolean;
   readonly output: string;
-  /** Where an input that broke it was saved. */
+  /** Where an input that broke it was saved; gone if none did. */
   readonly directory: string;
 }
 
@@ -65,7 +65,9 @@ export function runFuzzer({
 
 function run(directory: string, program: string, args: readonly string[]): FuzzResult {
   const { status, stdout, stderr } = spawnSync(program, args, { cwd: directory, encoding: "utf8" });
-  return { ok: status === 0, output: `${stdout}${stderr}`, directory };
+  const ok = status === 0;
+  if (ok) rmSync(directory, { recursive: true });
+  return { ok, output: `${stdout}${stderr}`, directory };
 }
 
 if (process.argv[1] === import.meta.filename) {
