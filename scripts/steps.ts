@@ -13,7 +13,7 @@ export const CHECK_STEPS: readonly Step[] = [
   { name: "types", command: ["tsc", "-p", "."] },
   { name: "lint", command: ["oxlint", "--deny-warnings"] },
   { name: "format", command: ["oxfmt", "--check"] },
-  vitest("fast tests", ["unit", "golden", "property", "architecture"]),
+  tryTwice(vitest("fast tests", ["unit", "golden", "property", "architecture"])),
 ];
 
 /** They touch the kernel, etcd or processes. */
@@ -39,7 +39,7 @@ function vitest(name: string, projects: readonly string[]): Step {
   };
 }
 
-/** On a machine that others use too; which tests needed it is said at the end, and is a matter to look into. */
+/** On a machine that others use too; `npm test` says at its end which tests needed it, and that is a matter to look into. */
 function tryTwice(step: Step): Step {
   return { ...step, command: [...step.command, "--retry=1"] };
 }
