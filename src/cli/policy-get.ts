@@ -19,6 +19,7 @@ import type { PolicyCall } from "./policy.ts";
 
 const USAGE = `Usage: flanneld-ts policy get [KIND [NAME...]] [-n NAMESPACE | -A] [-o yaml|json|name]
 KIND is one of networkpolicies (which is meant without one), namespaces, pods, nodes.
+Without any of these words it says what is in force on this node, as policy status does.
 `;
 const OUTPUTS: ReadonlySet<string | undefined> = new Set([undefined, "yaml", "json", "name"]);
 

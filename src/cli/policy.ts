@@ -54,7 +54,7 @@ const POLICY_COMMANDS: Readonly<Record<string, PolicyCommandSpec>> = {
     load: async () => (await import("./policy-apply.ts")).runPolicyApply,
   },
   get: {
-    usage: "get [KIND [NAME...]] [-n NAMESPACE | -A] [-o yaml|json|name]",
+    usage: "get [KIND [NAME...]] [-n NAMESPACE | -A] [-o yaml|json|name]   alone: the same as status",
     flags: ["namespace", "all-namespaces", "output", "ignore-not-found"],
     needs: "etcd",
     load: async () => (await import("./policy-get.ts")).runPolicyGet,
@@ -114,7 +114,9 @@ export async function runPolicyCommand(
   if (problem !== undefined) return misuse(problem, modules);
   const read = readEnvironment(rest);
   if (typeof read === "number") return read;
-  const [word, ...operands] = read.operands;
+  const [given, ...operands] = read.operands;
+  // Without a kind or a namespace nobody asks for objects of the store: what is in force here is the answer.
+  const word = given === "get" && operands.length === 0 && isBare(flags) ? "status" : given;
   const command =
     word !== undefined && Object.hasOwn(POLICY_COMMANDS, word) ? POLICY_COMMANDS[word] : undefined;
   if (word === undefined || command === undefined) return misuse(explainUnknown(word), modules);
@@ -128,6 +130,10 @@ export async function runPolicyCommand(
   }
   const run = await command.load();
   return run({ ...read.environment, ...modules, operands, flags });
+}
+
+function isBare(flags: PolicyFlags): boolean {
+  return Object.keys(flags).every((flag) => flag === "output") && (flags.output ?? "json") === "json";
 }
 
 function explainUnknown(word: string | undefined): string {

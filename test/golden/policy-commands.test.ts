@@ -18,7 +18,7 @@ async function run(etcd: FakeEtcd, line: string, store: "etcd" | "kubernetes" = 
   const environment = {
     store,
     etcdPrefix: PREFIX,
-    statusSocket: "/run/flannel/flanneld-ts.sock",
+    statusSocket: "/nowhere/flanneld.sock",
     openEtcd: () => Promise.resolve(etcd),
   } as const;
   const code = await runPolicyCommand(argv, (operands) => ({ environment, operands }), {
@@ -44,6 +44,7 @@ const LINES = [
   "apply -f shop.yml",
   "apply -f shop.yml -n default",
   "get",
+  "get netpol",
   "get netpol -A",
   "get ns",
   "get pods -n shop",
