@@ -2,7 +2,9 @@
 import type { IpsetRow } from "../../host/ipset-state.ts";
 import { isEverythingUnchanged } from "../../host/policy-report.ts";
 import type { PolicyApplyReport } from "../../host/policy-report.ts";
+import { deleteArguments } from "../../kernel/conntrack-codec.ts";
 import type { ConntrackTable } from "../../kernel/conntrack.ts";
+import type { Flow } from "../../net/flow.ts";
 import type { Ip } from "../../net/ip.ts";
 import type { Logger } from "../../net/logger.ts";
 import type { CompiledPolicy } from "../../policy/compile.ts";
@@ -21,7 +23,15 @@ export interface EstablishedCheck {
   problem(): string | undefined;
   /** Settles when no check runs. */
   settled(): Promise<void>;
+  /**
+   * Settles when no connections are being ended. To be waited for before the next pass: what that allows could otherwise be
+   * ended, since deletions are told by addresses and service, and a new connection looks like an old one.
+   */
+  ending(): Promise<void>;
 }
+
+/** One process; a pass waits for it at most. */
+const MAX_ENDED_AT_ONCE = 100;
 
 export interface EstablishedModules {
   readonly graph: Pick<PolicyGraph, "snapshot">;
@@ -48,24 +58,40 @@ export function createEstablishedCheck(
   let last: InForce | undefined;
   let waiting: Change | undefined;
   let running: Promise<void> | undefined;
+  let ending: Promise<unknown> = Promise.resolve();
   let problem: string | undefined;
+
+  const judgeOf = (localIps: ReadonlySet<Ip>, snapshot: PolicySnapshot, before?: PolicySnapshot) =>
+    createFlowJudge({
+      evaluate: createEvaluator(snapshot, settings),
+      ...(before && { evaluateBefore: createEvaluator(before, settings) }),
+      localIps,
+    });
 
   async function check({ before, after }: Change): Promise<void> {
     const localIps = knownPods(after.compiled, settings);
     if (localIps.size === 0) return;
-    const isEnded = createFlowJudge({
-      evaluate: createEvaluator(after.snapshot, settings),
-      ...(before && { evaluateBefore: createEvaluator(before, settings) }),
-      localIps,
-    });
-    const found = await conntrack.find(localIps, isEnded);
-    const done = found.flows.length === 0 ? { ended: 0 } : await conntrack.end(found.flows);
-    if (done.ended > 0)
+    const found = await conntrack.find(localIps, judgeOf(localIps, after.snapshot, before));
+    const flows = distinct(found.flows);
+    let ended = 0;
+    let trouble = found.problem;
+    for (let at = 0; at < flows.length; at += MAX_ENDED_AT_ONCE) {
+      const some = flows.slice(at, at + MAX_ENDED_AT_ONCE);
+      // What was denied when we looked may be allowed by now, and new connections of that kind be under way, or be so as soon
+      // as the next pass is done: by what is known now, and in this very tick, so that this pass waits for us or was first.
+      const denied = some.filter(judgeOf(localIps, graph.snapshot()));
+      if (denied.length === 0) continue;
+      const done = conntrack.end(denied);
+      ending = done;
+      const { ended: count, problem: refused } = await done;
+      ended += count;
+      trouble ??= refused;
+    }
+    if (ended > 0)
       log.info(
-        { connections: done.ended },
+        { connections: ended },
         "ended established connections that policy denies now (--policy-established=keep lets them go on)",
       );
-    const trouble = found.problem ?? done.problem;
     if (trouble !== undefined && trouble !== problem) log.warn({}, trouble);
     problem = trouble;
   }
@@ -84,6 +110,9 @@ export function createEstablishedCheck(
   return {
     problem: () => problem,
     settled: () => running ?? Promise.resolve(),
+    ending: async () => {
+      await ending;
+    },
     afterPass(compiled, report) {
       if (last?.compiled === compiled) return;
       const before = last;
@@ -100,6 +129,11 @@ export function createEstablishedCheck(
       running ??= checkAll();
     },
   };
+}
+
+/** Of flows that are ended together, as they differ only in the port of the end that began, one. */
+function distinct(flows: readonly Flow[]): readonly Flow[] {
+  return [...new Map(flows.map((flow) => [deleteArguments(flow)?.join(" ") ?? flow, flow])).values()];
 }
 
 /** True unless all that has changed are peers that came, pods that are isolated no more, and pods that nothing isolates. */

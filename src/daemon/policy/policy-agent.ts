@@ -121,6 +121,7 @@ export class PolicyAgent {
     await this.#checkBridge();
     // Rules of what is not known completely could close, or sweep, what an earlier daemon has set up rightly.
     if (!graph.synced()) return this.#bridgeProblem === undefined;
+    await this.#modules.established?.ending();
     const startedAt = now();
     const eventAt = this.#pendingSince;
     this.#pendingSince = undefined;

@@ -78,16 +78,20 @@ describe("a check", () => {
     const flows = [flow(WEB), flow(MORE)];
     const ended: Flow[] = [];
     let looks = 0;
+    let whileLooking = (): void => {};
+    let ends = Promise.resolve();
     const check = createEstablishedCheck(settings, {
       graph: { snapshot: () => snapshot },
       conntrack: {
         find: (_, isWanted) => {
           looks += 1;
-          return Promise.resolve({ flows: flows.filter(isWanted) });
+          const wanted = flows.filter(isWanted);
+          whileLooking();
+          return Promise.resolve({ flows: wanted });
         },
         end: (some) => {
           ended.push(...some);
-          return Promise.resolve({ ended: some.length });
+          return ends.then(() => ({ ended: some.length }));
         },
       },
       log: SILENT_LOGGER,
@@ -97,8 +101,41 @@ describe("a check", () => {
       check.afterPass(compilePolicy(next, settings), report(written));
       await check.settled();
     };
-    return { pass, ended, looks: () => looks };
+    /** What becomes known while the table is read. */
+    const learnWhileLooking = (next: PolicySnapshot): void => {
+      whileLooking = () => (snapshot = next);
+    };
+    const holdEnds = (until: Promise<void>): void => {
+      ends = until;
+    };
+    return { check, pass, ended, looks: () => looks, learnWhileLooking, holdEnds };
   }
+
+  // Found with packets: a policy that came and went at once left connections hanging that were made after it.
+  it("ends nothing that is allowed again while it looks", async () => {
+    const { pass, ended, looks, learnWhileLooking } = start();
+    await pass(world([DB, WEB, MORE]), 0);
+    learnWhileLooking(world([DB, WEB, MORE]));
+    await pass(world([DB, WEB, { ...MORE, labels: { app: "other" } }]), 1);
+    expect(looks()).toBe(1);
+    expect(ended).toEqual([]);
+  });
+
+  it("lets the next pass wait while it ends connections", async () => {
+    const { check, pass, ended, holdEnds } = start();
+    const gate = Promise.withResolvers<void>();
+    holdEnds(gate.promise);
+    await pass(world([DB, WEB, MORE]), 0);
+    const passed = pass(world([DB, WEB, { ...MORE, labels: { app: "other" } }]), 1);
+    while (ended.length === 0) await new Promise((resolve) => setImmediate(resolve));
+    let isOver = false;
+    const waited = check.ending().then(() => (isOver = true));
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(isOver).toBe(false);
+    gate.resolve();
+    await Promise.all([waited, passed]);
+    expect(isOver).toBe(true);
+  });
 
   it("ends what is denied now and was allowed before, and nothing else", async () => {
     const { pass, ended, looks } = start();
