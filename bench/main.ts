@@ -7,6 +7,7 @@ import { benchCni } from "./cni.ts";
 import { benchKube } from "./kube.ts";
 import { benchLeases } from "./leases.ts";
 import { benchPeers } from "./peers.ts";
+import { benchPolicy } from "./policy.ts";
 import { benchUdp } from "./udp.ts";
 import { benchPolicyCompile } from "./policy-compile.ts";
 import { benchProber } from "./prober.ts";
@@ -47,6 +48,7 @@ const BENCHMARKS: Readonly<
   cni: { title: "The CNI executable", run: cniFigures },
   udp: { title: "The udp backend", run: benchUdp },
   kube: { title: "The daemon with Kubernetes", run: benchKube },
+  policy: { title: "Network policy, from event to kernel", run: benchPolicy },
   prober: { title: "The mesh prober", run: benchProber },
   "policy-compile": { title: "Network policy in memory", run: benchPolicyCompile },
 };
