@@ -58,6 +58,7 @@ export function createEstablishedCheck(
   let last: InForce | undefined;
   let waiting: Change | undefined;
   let running: Promise<void> | undefined;
+  /** Never rejects: what goes wrong with connections must not keep rules from being written. */
   let ending: Promise<unknown> = Promise.resolve();
   let problem: string | undefined;
 
@@ -82,7 +83,7 @@ export function createEstablishedCheck(
       const denied = some.filter(judgeOf(localIps, graph.snapshot()));
       if (denied.length === 0) continue;
       const done = conntrack.end(denied);
-      ending = done;
+      ending = done.catch(() => undefined);
       const { ended: count, problem: refused } = await done;
       ended += count;
       trouble ??= refused;

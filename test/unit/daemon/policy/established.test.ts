@@ -121,6 +121,17 @@ describe("a check", () => {
     expect(ended).toEqual([]);
   });
 
+  it("keeps no later pass from its work when connections cannot be ended", async () => {
+    const { check, pass, ended, holdEnds } = start();
+    const failed = Promise.reject(new Error("no space left on device"));
+    failed.catch(() => {});
+    holdEnds(failed);
+    await pass(world([DB, WEB, MORE]), 0);
+    await pass(world([DB, WEB, { ...MORE, labels: { app: "other" } }]), 1);
+    expect(ended).toEqual([flow(MORE)]);
+    await expect(check.ending()).resolves.toBeUndefined();
+  });
+
   it("lets the next pass wait while it ends connections", async () => {
     const { check, pass, ended, holdEnds } = start();
     const gate = Promise.withResolvers<void>();
