@@ -83,7 +83,7 @@ export function deleteArguments({
   if (isIcmp ? icmp === undefined : original.dstPort === undefined || reply.srcPort === undefined)
     return undefined;
   const ends = icmp
-    ? ["--icmp-type", icmp.type, "--icmp-code", icmp.code]
+    ? [`--${name}-type`, icmp.type, `--${name}-code`, icmp.code]
     : ["--orig-port-dst", original.dstPort, "--reply-port-src", reply.srcPort];
   const addresses = ["-s", original.src, "-d", original.dst, "-r", reply.src];
   const zones = zone === undefined ? [] : ["-w", zone];

@@ -11,6 +11,7 @@ import { createConntrackTable } from "../../src/kernel/conntrack.ts";
 import type { ConntrackTable } from "../../src/kernel/conntrack.ts";
 import type { Exec } from "../../src/kernel/exec.ts";
 import { spawnLines } from "../../src/kernel/exec.ts";
+import { parseIp } from "../../src/net/ip.ts";
 import { compilePolicy } from "../../src/policy/compile.ts";
 import { createEvaluator } from "../../src/policy/evaluate.ts";
 import { createFlowJudge } from "../../src/policy/recheck.ts";
@@ -123,6 +124,23 @@ test("a tightening cuts the connection that it denies, and the others go on", as
   expect((await conntrack.find(localIps, judge)).flows).toEqual([]);
   expect(await conntrack.end(found.flows), "what is gone is no problem").toEqual({ ended: 0 });
 }, 240_000);
+
+test("flows of each protocol and family can be named and ended", async () => {
+  const [tcp, ping] = ["--sport 4000 --dport 80", "--icmp-type 8 --icmp-code 0 --icmp-id 7"];
+  const flows = [
+    `-p tcp -s 10.244.1.11 -d 10.244.1.12 ${tcp} --state ESTABLISHED`,
+    `-p udp -s 10.244.1.11 -d 10.244.1.12 ${tcp}`,
+    `-p icmp -s 10.244.1.11 -d 10.244.1.12 ${ping}`,
+    `-p tcp -s fd00::11 -d fd00::12 ${tcp} --state ESTABLISHED`,
+    `-p udp -s fd00::11 -d fd00::12 ${tcp}`,
+    `-p icmpv6 -s fd00::11 -d fd00::12 ${ping.replace("type 8", "type 128").replaceAll("--icmp-", "--icmpv6-")}`,
+  ];
+  for (const flow of flows) await world.node.exec("conntrack", ["-I", ...flow.split(" "), "-t", "600"]);
+  const clients = new Set([parseIp("10.244.1.11"), parseIp("fd00::11")]);
+  const found = await conntrack.find(clients, () => true);
+  expect(found.flows).toHaveLength(flows.length);
+  expect(await conntrack.end(found.flows)).toEqual({ ended: flows.length });
+});
 
 test("a thousand flows to one port are ended by one process, and nobody else's", async () => {
   const flow = (host: number, port: number) =>

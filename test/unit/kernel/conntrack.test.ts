@@ -53,7 +53,7 @@ test("what is deleted is what a policy denies: source, destination before and af
     "-D -f ipv4 -p tcp -s 10.244.1.5 -d 10.96.0.1 -r 10.244.1.9 --orig-port-dst 80 --reply-port-src 8080",
   );
   expect(ping && deleteArguments(ping)?.join(" ")).toBe(
-    "-D -f ipv6 -p icmpv6 -s fd00::1 -d fd00::2 -r fd00::2 --icmp-type 128 --icmp-code 0 -w 3",
+    "-D -f ipv6 -p icmpv6 -s fd00::1 -d fd00::2 -r fd00::2 --icmpv6-type 128 --icmpv6-code 0 -w 3",
   );
   const gre = parseFlow(
     "gre 47 29 src=10.0.0.1 dst=10.0.0.2 srckey=0x0 dstkey=0x0 src=10.0.0.2 dst=10.0.0.1 srckey=0x0 dstkey=0x0 use=1",
