@@ -1,5 +1,6 @@
 // The plan of ipsets: the sets that firewall rules name, as plain data.
 import type { Family } from "../net/ip.ts";
+import type { MemberList } from "./member-list.ts";
 
 /** Types that every kernel with ipset has (CONFIG_IP_SET_HASH_*). */
 export type IpsetType = "hash:ip" | "hash:net" | "hash:ip,port";
@@ -15,7 +16,7 @@ export interface IpsetRow {
    * Sorted and unique, spelled as `ipset save` prints them: `10.0.0.1`, `10.0.0.0/8` (never /0; a host without its length),
    * `10.0.0.1,tcp:80`.
    */
-  readonly members: readonly string[];
+  readonly members: MemberList;
   /** Counts packets per member (`counters`). */
   readonly counters: boolean;
 }

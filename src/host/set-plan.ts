@@ -1,5 +1,6 @@
 // What must be written so that the kernel's ipsets become the desired ones, in an order that never opens anything. Pure.
 import type { IpsetRow } from "./ipset-state.ts";
+import { diffMembers, mergeMembers } from "./member-list.ts";
 import { headerFits } from "./set-table.ts";
 import type { ActualSet, SetRole, SetWrite } from "./set-table.ts";
 
@@ -44,7 +45,7 @@ export function planSets(
     if (actual === set) continue;
     const role: SetRole = isAllowing(set.name) ? "allow" : "isolate";
     if (actual === undefined) {
-      created.push({ kind: "create", role, set, members: set.members });
+      created.push({ kind: "create", role, set, members: [...set.members] });
       if (role === "isolate") for (const member of set.members) moving.add(member);
       continue;
     }
@@ -119,37 +120,4 @@ function changeOf(
 /** Only takes peers away: right also where the rules stay the old ones. */
 export function onlyCloses(step: SetStep): boolean {
   return step.kind === "remove" && step.role === "allow";
-}
-
-export interface MemberDiff {
-  readonly added: readonly string[];
-  readonly removed: readonly string[];
-}
-
-/** Both sides sorted by code units and unique, as `IpsetRow.members` are; linear, and nothing is hashed. */
-export function diffMembers(actual: readonly string[], desired: readonly string[]): MemberDiff {
-  const added: string[] = [];
-  const removed: string[] = [];
-  let at = 0;
-  for (const member of desired) {
-    for (let have = actual[at]; have !== undefined && have < member; have = actual[at]) {
-      removed.push(have);
-      at += 1;
-    }
-    if (actual[at] === member) at += 1;
-    else added.push(member);
-  }
-  for (; at < actual.length; at += 1) removed.push(actual[at] ?? "");
-  return { added, removed };
-}
-
-/** Two sorted lists without common members as one. */
-export function mergeMembers(some: readonly string[], others: readonly string[]): readonly string[] {
-  if (some.length === 0 || others.length === 0) return others.length === 0 ? some : others;
-  return [...some, ...others].sort();
-}
-
-/** Sorted members without some of them, sorted, too. */
-export function withoutMembers(members: readonly string[], gone: readonly string[]): readonly string[] {
-  return gone.length === 0 ? members : diffMembers(gone, members).added;
 }

@@ -5,7 +5,9 @@ import type { IpsetRow } from "./ipset-state.ts";
 import type { RowFailure } from "./kernel-table.ts";
 import type { SetChanges } from "./policy-report.ts";
 import { createSetTally } from "./set-tally.ts";
-import { mergeMembers, onlyCloses, planSets, withoutMembers } from "./set-plan.ts";
+import { mergeMembers, withoutMembers } from "./member-list.ts";
+import type { MemberList } from "./member-list.ts";
+import { onlyCloses, planSets } from "./set-plan.ts";
 import type { SetPlan, SetStep } from "./set-plan.ts";
 import type { ActualSet, SetTable, SetWrite } from "./set-table.ts";
 import { WHOLE_TABLE } from "./table-reconciler.ts";
@@ -176,10 +178,7 @@ function remember(
     known.set(name, desired ?? { ...step.set, members: membersAfter(step, known.get(name)?.members ?? []) });
 }
 
-function membersAfter(
-  step: Exclude<SetStep, { kind: "destroy" }>,
-  before: readonly string[],
-): readonly string[] {
+function membersAfter(step: Exclude<SetStep, { kind: "destroy" }>, before: MemberList): MemberList {
   switch (step.kind) {
     case "add":
       return mergeMembers(before, step.members);

@@ -1,5 +1,6 @@
 // One family of a node: the firewall rows around both directions, and the rows of sets.
 import type { IpsetRow } from "../host/ipset-state.ts";
+import type { MemberList } from "../host/member-list.ts";
 import type { Chain, FirewallRow, Jump } from "../host/state.ts";
 import type { Family, Ip } from "../net/ip.ts";
 import { denyRules, discoveryRules, forwardRules, inputRules, policyRules } from "./chains.ts";
@@ -59,7 +60,7 @@ function podSet(name: string, family: Family, members: readonly string[], counte
 }
 
 /** The row of a set of peers or ports. `members` are sorted and unique. */
-export function compileSet(name: string, spec: SetSpec, members: readonly string[]): IpsetRow {
+export function compileSet(name: string, spec: SetSpec, members: MemberList): IpsetRow {
   return { kind: "set", name, type: setType(spec), family: spec.family, members, counters: false };
 }
 

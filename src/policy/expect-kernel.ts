@@ -1,5 +1,6 @@
 // What the kernel of this node must hold for the verdict on one pair of addresses to be true. Pure.
 import type { IpsetRow } from "../host/ipset-state.ts";
+import { hasMember } from "../host/member-list.ts";
 import type { Chain, FirewallRow } from "../host/state.ts";
 import { tryParseCidr, cidrContainsIp } from "../net/cidr.ts";
 import type { Cidr } from "../net/cidr.ts";
@@ -92,7 +93,7 @@ function expectDirection(
   const ofFamily = compiled.sets.filter((set) => set.family === family);
   const known = ofFamily.filter(({ name }) => name.startsWith(names.knownSet(family, "")));
   const podSets = ofFamily.filter(({ name }) => name.startsWith(names.podSet(direction, family, "")));
-  const hasPod = podSets.filter(({ members }) => members.includes(ip));
+  const hasPod = podSets.filter(({ members }) => hasMember(members, ip));
   const profile = compiled.profiles.find(
     (one) =>
       one.family === family && one.direction === direction && hasPod.some(({ name }) => name === one.set),
@@ -155,9 +156,9 @@ function namedSets(
 
 /** As the kernel answers: an address is in a set of networks if one of them contains it. */
 function holds({ type, members }: IpsetRow, member: string): boolean {
-  if (members.includes(member)) return true;
+  if (hasMember(members, member)) return true;
   if (type !== "hash:net") return false;
-  return members.some((text) => {
+  return [...members].some((text) => {
     const cidr = tryParseCidr(text);
     return cidr !== undefined && cidrContainsIp(cidr, member as Ip);
   });

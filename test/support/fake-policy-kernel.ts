@@ -100,7 +100,7 @@ function createFakeSets(getFake: () => FakePolicyKernel): SetTable {
     if (actual === undefined) return undefined;
     const closes = kind === "create" || (kind === "remove" && role === "allow");
     const touched = new Set(closes ? members : members.filter((member) => !refused.has(member)));
-    const rest = actual.members.filter((member) => !touched.has(member));
+    const rest = [...actual.members].filter((member) => !touched.has(member));
     fake.setRows.set(set.name, {
       ...actual,
       members: kind === "remove" ? rest : [...rest, ...touched].sort(),

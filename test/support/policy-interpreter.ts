@@ -89,14 +89,15 @@ function loadSets(rows: readonly IpsetRow[]): ReadonlyMap<string, LoadedSet> {
   for (const row of rows) {
     check(row.name.length <= MAX_SET_NAME, `set name ${row.name} is too long`);
     check(!sets.has(row.name), `set ${row.name} is there twice`);
-    check(new Set(row.members).size === row.members.length, `set ${row.name} has a member twice`);
+    const members = [...row.members];
+    check(new Set(members).size === row.members.length, `set ${row.name} has a member twice`);
     check(
-      row.members.every((member, i) => i === 0 || (row.members[i - 1] ?? "") < member),
+      members.every((member, i) => i === 0 || (members[i - 1] ?? "") < member),
       `set ${row.name} is unsorted`,
     );
-    for (const member of row.members) checkMember(row, member);
-    const prefixes = row.members.filter((member) => member.includes("/")).map(parseCidr);
-    const exact = new Set(row.members);
+    for (const member of members) checkMember(row, member);
+    const prefixes = members.filter((member) => member.includes("/")).map(parseCidr);
+    const exact = new Set(members);
     sets.set(row.name, {
       row,
       exact,

@@ -12,7 +12,7 @@ export function policyText({ firewall, sets, profiles, specs }: CompiledPolicy):
   ]);
   const setLines = sets.flatMap(({ name, type, members, counters }) => [
     `set ${name} ${type}${counters ? " counters" : ""}${notes.has(name) ? `  # ${notes.get(name)}` : ""}`,
-    ...members.map((member) => `  ${member}`),
+    ...Array.from(members, (member) => `  ${member}`),
   ]);
   const jumps = firewall.flatMap((row) =>
     row.kind === "jump" ? `${row.from} (${row.position}): ${ruleText(row.rule)}` : [],

@@ -1,5 +1,6 @@
 // Ends established connections that a changed policy denies: looked for only after changes that can have denied something.
 import type { IpsetRow } from "../../host/ipset-state.ts";
+import { diffMembers } from "../../host/member-list.ts";
 import { isEverythingUnchanged } from "../../host/policy-report.ts";
 import type { PolicyApplyReport } from "../../host/policy-report.ts";
 import { deleteArguments } from "../../kernel/conntrack-codec.ts";
@@ -156,8 +157,7 @@ export function canDenyMore(
 
 /** True if `a` has a member that `b` has not. */
 function hasMore(a: IpsetRow, b: IpsetRow): boolean {
-  const members = new Set(b.members);
-  return a.members.some((member) => !members.has(member));
+  return diffMembers(b.members, a.members).added.length > 0;
 }
 
 /** Sets of all pods, that of known ones and those that only count. */
@@ -172,5 +172,5 @@ function knownPods({ sets }: CompiledPolicy, { prefix }: PolicySettings): Readon
   const names = policyNames(prefix);
   const known = sets.filter(({ name, family }) => name.startsWith(names.knownSet(family, "")));
   // Members of these sets are addresses of pods, as the graph has parsed them.
-  return new Set(known.flatMap(({ members }) => members as readonly Ip[]));
+  return new Set(known.flatMap(({ members }) => Array.from(members, (member) => member as Ip)));
 }

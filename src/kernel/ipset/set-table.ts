@@ -65,7 +65,7 @@ async function replaceSets(
   const failures: RowFailure[] = [];
   const built = sets.map((set, index) => ({ set, made: { ...set, name: `${prefix}new-${index}` } }));
   const writes = (kind: "create" | "destroy") =>
-    built.map(({ made: set }): SetWrite => ({ kind, role: "allow", set, members: set.members }));
+    built.map(({ made: set }): SetWrite => ({ kind, role: "allow", set, members: [...set.members] }));
   // First what a killed process may have left half-built.
   const refused = new Map(
     [

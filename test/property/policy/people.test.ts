@@ -3,6 +3,7 @@ import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { renderExplain } from "../../../src/cli/policy-explain-render.ts";
 import { askKernel } from "../../../src/daemon/policy/explain-kernel.ts";
+import { hasMember } from "../../../src/host/member-list.ts";
 import type { Exec } from "../../../src/kernel/exec.ts";
 import { firewallKey, firewallRowsEqual } from "../../../src/kernel/iptables/saved-rows.ts";
 import { cidrContainsIp, tryParseCidr } from "../../../src/net/cidr.ts";
@@ -81,8 +82,8 @@ function ipsetOf({ sets }: CompiledPolicy): Exec {
     const set = sets.find((one) => one.name === name);
     if (set === undefined) throw new Error(`ipset test of ${name}, which no plan has`);
     const isIn =
-      set.members.includes(member) ||
-      set.members.some((text) => {
+      hasMember(set.members, member) ||
+      [...set.members].some((text) => {
         const cidr = tryParseCidr(text);
         return set.type === "hash:net" && cidr !== undefined && cidrContainsIp(cidr, member as Ip);
       });

@@ -7,6 +7,7 @@ import { runPolicyCommand } from "../../../src/cli/policy.ts";
 import { createPolicyReadRoutes } from "../../../src/daemon/policy/read-routes.ts";
 import type { PolicyAgentState, PolicyReadSource } from "../../../src/daemon/policy/read-source.ts";
 import { startStatusSocket } from "../../../src/daemon/status-socket.ts";
+import { hasMember } from "../../../src/host/member-list.ts";
 import type { Exec } from "../../../src/kernel/exec.ts";
 import { firewallKey, firewallRowsEqual } from "../../../src/kernel/iptables/saved-rows.ts";
 import { SILENT_LOGGER } from "../../../src/net/logger.ts";
@@ -53,7 +54,7 @@ function sourceOf(kernel: "whole" | "empty", state = STATE): PolicyReadSource {
   const graph = createGraph();
   const exec: Exec = (_, [, name = "", member = ""]) => {
     const set = graph.compiled().sets.find((one) => one.name === name);
-    const isIn = kernel === "whole" && set !== undefined && set.members.includes(member);
+    const isIn = kernel === "whole" && set !== undefined && hasMember(set.members, member);
     const stderr = isIn
       ? ""
       : kernel === "whole"

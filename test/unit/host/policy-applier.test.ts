@@ -215,7 +215,7 @@ describe("faults", () => {
       kernel
         .state()
         .sets.filter(({ name }) => name.startsWith("FTSP-4p"))
-        .flatMap(({ members }) => members),
+        .flatMap(({ members }) => Array.from(members)),
     ).toEqual([]);
   });
 

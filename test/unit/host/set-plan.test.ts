@@ -1,7 +1,8 @@
 // What is added, removed and made anew, in which order, and that the memory of it stays true.
 import { describe, expect, test } from "vitest";
 import type { IpsetRow } from "../../../src/host/ipset-state.ts";
-import { diffMembers, mergeMembers, planSets, withoutMembers } from "../../../src/host/set-plan.ts";
+import { diffMembers, mergeMembers, withoutMembers } from "../../../src/host/member-list.ts";
+import { planSets } from "../../../src/host/set-plan.ts";
 import type { SetStep } from "../../../src/host/set-plan.ts";
 import { createSetReconciler } from "../../../src/host/set-reconciler.ts";
 import { createFakePolicyKernel } from "../../support/fake-policy-kernel.ts";
@@ -22,7 +23,7 @@ const isPeers = (name: string): boolean => name.startsWith("peers");
 
 function tell(step: SetStep): string {
   if (step.kind === "destroy") return `destroy ${step.set.name}`;
-  return `${step.kind} ${step.set.name} ${(step.kind === "replace" ? step.set : step).members.join(" ")}`;
+  return `${step.kind} ${step.set.name} ${[...(step.kind === "replace" ? step.set : step).members].join(" ")}`;
 }
 
 function plan(before: readonly IpsetRow[], after: readonly IpsetRow[]) {

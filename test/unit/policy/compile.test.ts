@@ -17,7 +17,7 @@ function compile(pods: readonly Pod[], policies: readonly Policy[], settings = V
 }
 
 function membersOf(compiled: CompiledPolicy, part: string): readonly (readonly string[])[] {
-  return compiled.sets.filter(({ name }) => name.includes(part)).map(({ members }) => members);
+  return compiled.sets.filter(({ name }) => name.includes(part)).map(({ members }) => Array.from(members));
 }
 
 const chainNames = ({ firewall }: CompiledPolicy) =>
@@ -120,7 +120,7 @@ describe("members", () => {
     expect(membersOf(compiled, "4p-").find((members) => members.includes("128.0.0.0/1"))).toContain(
       "10.244.2.13",
     );
-    expect(compiled.sets.flatMap(({ members }) => members)).not.toContain("0.0.0.0/0");
+    expect(compiled.sets.flatMap(({ members }) => Array.from(members))).not.toContain("0.0.0.0/0");
   });
 
   test("named ports for ingress are those of pods here, for egress those of all", () => {

@@ -34,7 +34,7 @@ const change = (kind: Change["kind"], set: IpsetRow, role: SetRole = "isolate"):
   kind,
   role,
   set,
-  members: set.members,
+  members: [...set.members],
 });
 const additions = [A, B].map((set) => change("create", set));
 const destroyed = (name: string): SetWrite => ({ kind: "destroy", set: { name, family: 4 } });
@@ -84,7 +84,7 @@ describe("adding", () => {
     await table.write([
       change("add", A),
       change("remove", B, "allow"),
-      change("remove", setOf("c", B.members)),
+      change("remove", setOf("c", [...B.members])),
     ]);
     expect(runs.at(-1)).toEqual(["del FTSP-b 10.0.0.2", "del FTSP-b 10.0.0.3", "del FTSP-c 10.0.0.3"]);
     await table.write([change("add", A, "allow"), change("add", B)]);

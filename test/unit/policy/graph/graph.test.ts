@@ -50,7 +50,7 @@ function setAbout(words: string): IpsetRow {
   return found[0] as IpsetRow;
 }
 
-const membersAbout = (words: string): readonly string[] => setAbout(words).members;
+const membersAbout = (words: string): readonly string[] => [...setAbout(words).members];
 
 /** Names of the sets that are not the objects they were before. */
 function changedBy(event: () => void): readonly string[] {

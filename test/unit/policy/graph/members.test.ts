@@ -1,32 +1,8 @@
-// The parts of the graph that hold members: a sorted list under changes, and the index from labels to selectors.
-import * as fc from "fast-check";
+// The index from labels to selectors.
 import { describe, expect, test } from "vitest";
-import { changeMembers } from "../../../../src/policy/graph/live-set.ts";
 import { createSelectorIndex } from "../../../../src/policy/graph/selector-index.ts";
 import { selects } from "../../../../src/policy/selector.ts";
 import type { Labels, Requirement } from "../../../../src/policy/snapshot.ts";
-
-describe("changing members", () => {
-  test("few changes or many: what is wanted is there, sorted, and what is not is gone", () => {
-    const member = fc.integer({ min: 0, max: 80 }).map((n) => `10.0.0.${n}`);
-    const changes = fc.array(fc.tuple(member, fc.boolean()), { maxLength: 80, size: "max" });
-    fc.assert(
-      fc.property(fc.uniqueArray(member, { maxLength: 60, size: "max" }), changes, (list, wanted) => {
-        const members = list.toSorted();
-        const expected = new Set(members);
-        for (const [one, isWanted] of new Map(wanted)) {
-          if (isWanted) expected.add(one);
-          else expected.delete(one);
-        }
-        const changed = changeMembers(members, new Map(wanted));
-        expect(changed).toEqual([...expected].sort());
-        expect(changed === members).toBe(
-          expected.size === members.length && members.every((one) => expected.has(one)),
-        );
-      }),
-    );
-  });
-});
 
 const needs = (
   key: string,
