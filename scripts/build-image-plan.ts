@@ -1,4 +1,6 @@
 // What the container image holds: Debian packages, our files, links, and how it starts. The one list, for every way to build.
+import { NATIVE_ADDONS } from "./build-native.ts";
+
 export type ImageArchitecture = "amd64" | "arm64";
 
 /** What an architecture is called by those who ship for it. */
@@ -148,10 +150,10 @@ export interface ProductFile {
   readonly text?: string;
 }
 
-/** The two files of ours that are made for an architecture. */
+/** Of ours, these are made for an architecture. */
 export const CNI_EXECUTABLE = "dist/flannel";
-/** The udp backend's packet path; absent where it was built without a C compiler. */
-export const UDP_ADDON = "dist/udp.node";
+/** What is written in C, for this machine; absent where it was built without a C compiler. */
+export const ADDON_FILES: readonly string[] = NATIVE_ADDONS.map((name) => `dist/${name}.node`);
 
 const command = (name: string): string => `#!/bin/sh\nexec /opt/bin/flanneld ${name} "$@"\n`;
 
@@ -163,7 +165,7 @@ export const PRODUCT_FILES: readonly ProductFile[] = [
   { path: "/opt/flanneld-ts/flanneld-chunks", mode: 0o644, from: "dist/flanneld-chunks" },
   { path: "/opt/flanneld-ts/flanneld-chunks", mode: 0o755, from: "dist/flanneld-chunks" },
   { path: "/opt/flanneld-ts/flannel", mode: 0o755, from: CNI_EXECUTABLE },
-  { path: "/opt/flanneld-ts/udp.node", mode: 0o644, from: UDP_ADDON },
+  ...ADDON_FILES.map((from) => ({ path: from.replace("dist", "/opt/flanneld-ts"), mode: 0o644, from })),
   { path: "/opt/flanneld-ts/LICENSE", mode: 0o644, from: "LICENSE" },
   { path: "/opt/bin/mk-docker-opts.sh", mode: 0o755, from: "deploy/mk-docker-opts.sh" },
   { path: "/opt/bin/install-conf", mode: 0o755, text: command("install-conf") },

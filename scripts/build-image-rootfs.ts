@@ -18,6 +18,7 @@ import {
 import path from "node:path";
 import { isElf, neededLibraries } from "./build-image-elf.ts";
 import {
+  ADDON_FILES,
   ARCHITECTURES,
   CNI_EXECUTABLE,
   DEBIAN_RELEASE,
@@ -29,7 +30,6 @@ import {
   PACKAGES,
   PRODUCT_FILES,
   SYSTEM_FILES,
-  UDP_ADDON,
 } from "./build-image-plan.ts";
 import type { ImageArchitecture, Layer, ProductFile } from "./build-image-plan.ts";
 
@@ -44,13 +44,14 @@ export interface RootfsOptions {
   readonly output: string;
   /** The CNI executable of that architecture. */
   readonly cniExecutable: string;
-  /** The udp backend's packet path for that architecture; undefined leaves it out. */
-  readonly udpAddon: string | undefined;
+  /** For each of `ADDON_FILES` the one of that architecture; what is not in it is left out. */
+  readonly addons: ReadonlyMap<string, string>;
 }
 
-function sourceOf({ from }: ProductFile, { cniExecutable, udpAddon }: RootfsOptions): string | undefined {
+function sourceOf({ from }: ProductFile, { cniExecutable, addons }: RootfsOptions): string | undefined {
+  if (from === undefined) return undefined;
   if (from === CNI_EXECUTABLE) return cniExecutable;
-  return from === UDP_ADDON ? udpAddon : from;
+  return ADDON_FILES.includes(from) ? addons.get(from) : from;
 }
 
 /** Writes OUTPUT/system and OUTPUT/product anew, and gives their paths. @throws if a package or library is missing */

