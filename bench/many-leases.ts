@@ -1,5 +1,5 @@
 // Thousands of vxlan peers, as plain leases and as flannel's keys and values in etcd.
-import type { Ipv4Lease, Lease } from "../src/ipam/lease.ts";
+import type { Lease } from "../src/ipam/lease.ts";
 import type { NetworkConfig } from "../src/ipam/network-config.ts";
 import { parseCidr } from "../src/net/cidr.ts";
 import { bigintToIp, parseIp } from "../src/net/ip.ts";
@@ -19,7 +19,7 @@ export const CONFIG: NetworkConfig = {
 };
 
 /** Peer `n`, 1 to 60,000: subnets from 10.16.0.0, public IPs from 198.18.0.0 (RFC 2544, benchmarking). */
-export function peer(n: number): Ipv4Lease {
+export function peer(n: number): Lease & Required<Pick<Lease, "subnet" | "publicIp">> {
   const hex = n.toString(16).padStart(8, "0");
   return {
     nodeName: `n${n}`,

@@ -12,7 +12,13 @@ import { createNode } from "./node.ts";
 import type { LabNode, LabPod, PodExtra } from "./node.ts";
 import { planCells } from "./plan-matrix.ts";
 import type { CellResult, Matrix } from "./plan-matrix.ts";
-import { OUTSIDE_ATTACHMENT, planNodeAttachment, SEGMENTS, UNDERLAY_ADDRESS } from "./plan-topology.ts";
+import {
+  OUTSIDE_ATTACHMENT,
+  planNodeAttachment,
+  SEGMENTS,
+  UNDERLAY_ADDRESS,
+  UNDERLAY_ADDRESS6,
+} from "./plan-topology.ts";
 import type { Topology } from "./plan-topology.ts";
 import { enableForwarding, startUnderlay } from "./underlay.ts";
 import type { Underlay } from "./underlay.ts";
@@ -25,6 +31,8 @@ export interface ClusterOptions {
   /** What the runtime tells of each pod that is made with its node. */
   readonly podExtra?: (name: string) => PodExtra;
   readonly topology?: Topology;
+  /** No node has an IPv4 address, and etcd is reached by IPv6; `netConf` must say the same. */
+  readonly ipv6Only?: boolean;
   /** Default vxlan. */
   readonly backend?: string;
   /** Pod network of the default configuration. Default 10.244.0.0/16. */
@@ -58,6 +66,7 @@ export interface Cluster {
   readonly etcd: LabEtcd;
   /** Reaches the underlay, has no route to any pod. */
   readonly outside: Machine;
+  readonly outsideAddress: string;
   /** By name, in the order they were added. */
   readonly nodes: ReadonlyMap<string, LabNode>;
   /** @throws {Error} naming those that exist */
@@ -117,10 +126,14 @@ async function assemble(
   options: ClusterOptions,
   { own, disown }: Ownership,
 ): Promise<Omit<Cluster, "close">> {
-  const { topology = "flat", directory, onProgress = () => undefined } = options;
+  const { topology = "flat", ipv6Only = false, directory, onProgress = () => undefined } = options;
+  const outsideAddress = ipv6Only ? OUTSIDE_ATTACHMENT.address6 : OUTSIDE_ATTACHMENT.address;
   const underlay = await startUnderlay(topology);
   await own(underlay.machine);
-  const [outside, etcd] = await Promise.all([startOutside(underlay, own), startStore(options, underlay)]);
+  const [outside, etcd] = await Promise.all([
+    startOutside(underlay, outsideAddress, own),
+    startStore(options, underlay),
+  ]);
   onProgress(`etcd serves at ${etcd.endpoints}`);
   const nodes = new Map<string, LabNode>();
   let nodesMade = 0;
@@ -129,12 +142,12 @@ async function assemble(
     const index = (nodesMade += 1);
     const attachment = planNodeAttachment(topology, index);
     const machine = await own(await startMachine(`n${index}`));
-    await underlay.attach(machine, attachment);
+    await underlay.attach(machine, attachment, { ipv6Only });
     await enableForwarding(machine);
     await etcd.installInto(machine);
     const node = createNode(machine, {
       index,
-      address: attachment.address,
+      address: ipv6Only ? attachment.address6 : attachment.address,
       address6: attachment.address6,
       daemon: {
         flags: [...etcd.daemonFlags, ...clusterFlags(options), ...(options.daemonFlags ?? [])],
@@ -151,7 +164,7 @@ async function assemble(
     await node.daemon.start();
     const env = node.subnetEnv();
     onProgress(
-      `${node.name} (${node.address}) has subnet ${env["FLANNEL_SUBNET"]}, MTU ${env["FLANNEL_MTU"]}`,
+      `${node.name} (${node.address}) has subnet ${env["FLANNEL_SUBNET"] ?? env["FLANNEL_IPV6_SUBNET"]}, MTU ${env["FLANNEL_MTU"]}`,
     );
   };
   const addPods = async (node: LabNode, count: number): Promise<void> => {
@@ -185,6 +198,7 @@ async function assemble(
     underlay,
     etcd,
     outside,
+    outsideAddress,
     nodes,
     node: (name) => find("node", nodes, name),
     pods,
@@ -203,7 +217,7 @@ async function assemble(
       disown(node.machine);
     },
     matrix: async (onCell) => {
-      const cells = planCells(pods(), [...nodes.values()], OUTSIDE_ATTACHMENT.address);
+      const cells = planCells(pods(), [...nodes.values()], outsideAddress);
       const byName = podsByName();
       const execOf = (pod: string): LabPod["exec"] => find("pod", byName, pod).exec;
       return measureMatrix(cells, { execOf, ...(onCell === undefined ? {} : { onCell }) });
@@ -223,19 +237,21 @@ async function storeConfig(options: ClusterOptions, node: LabNode | undefined, e
 async function startStore(options: ClusterOptions, underlay: Underlay): Promise<LabEtcd> {
   const etcd = options.etcd ?? {};
   if ("endpoints" in etcd) return joinExistingEtcd(underlay.machine, UNDERLAY_ADDRESS, etcd);
-  return startEtcd(underlay.machine, UNDERLAY_ADDRESS, path.join(options.directory, "etcd.log"), etcd);
+  const address = options.ipv6Only ? UNDERLAY_ADDRESS6 : UNDERLAY_ADDRESS;
+  return startEtcd(underlay.machine, address, path.join(options.directory, "etcd.log"), etcd);
 }
 
 /** Somebody whom pods can only reach through masquerade: routes to the nodes' segments, none to any pod. */
-async function startOutside(underlay: Underlay, own: Ownership["own"]): Promise<Machine> {
+async function startOutside(underlay: Underlay, address: string, own: Ownership["own"]): Promise<Machine> {
   const machine = await own(await startMachine("outside"));
   await underlay.attach(machine, OUTSIDE_ATTACHMENT, { defaultRoute: false });
-  const { router } = OUTSIDE_ATTACHMENT.segment;
-  for (const { prefix } of [SEGMENTS.first, SEGMENTS.second]) {
+  const { router, router6 } = OUTSIDE_ATTACHMENT.segment;
+  for (const { prefix, prefix6 } of [SEGMENTS.first, SEGMENTS.second]) {
     await machine.exec("ip", ["route", "add", prefix, "via", router]);
+    await machine.exec("ip", ["route", "add", prefix6, "via", router6]);
   }
   const script = path.join(import.meta.dirname, "tell-source.ts");
-  const args = [script, OUTSIDE_ATTACHMENT.address, String(TELL_SOURCE_PORT)];
+  const args = [script, address, String(TELL_SOURCE_PORT)];
   const server = await machine.spawn(process.execPath, args, { stdio: ["ignore", "pipe", "ignore"] });
   await new Promise<void>((resolve, reject) => {
     server.child.stdout?.once("data", () => resolve());

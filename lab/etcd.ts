@@ -70,7 +70,7 @@ export async function startEtcd(
   options: EtcdOptions = {},
 ): Promise<LabEtcd> {
   const scheme = options.tls ? "https" : "http";
-  const endpoint = `${scheme}://${address}:${options.port ?? 2379}`;
+  const endpoint = `${scheme}://${address.includes(":") ? `[${address}]` : address}:${options.port ?? 2379}`;
   const prefix = options.prefix ?? DEFAULT_PREFIX;
   if (options.tls) await makeCertificates(machine, `${DATA_DIRECTORY}/tls`, address);
   let process: MachineProcess | undefined;

@@ -31,7 +31,7 @@ export const DEFAULT_CONFLIST: Conflist = {
 export interface LabPod {
   readonly name: string;
   readonly node: LabNode;
-  /** First IPv4 address, without length. */
+  /** First IPv4 address, without length; in a network that has only IPv6, the IPv6 one. */
   readonly ip: string;
   /** First IPv6 address, where the network has one. */
   readonly ip6: string | undefined;
@@ -49,7 +49,7 @@ export interface LabNode {
   readonly name: string;
   readonly index: number;
   readonly machine: Machine;
-  /** On the underlay: the lease's public IP. */
+  /** On the underlay: the lease's public IP. In a cluster without IPv4 both are the IPv6 one. */
   readonly address: string;
   readonly address6: string;
   readonly exec: Exec;
@@ -148,14 +148,15 @@ async function attachPod(node: LabNode, name: string, { beforeAdd, ...extra }: P
     const result = await cni.add(node.conflist(), attachment);
     const exec = machine.execIn(netns);
     const addresses = addressesOf(result);
-    const ip = addresses.find((address) => !address.includes(":"));
+    const ip6 = addresses.find((address) => address.includes(":"));
+    const ip = addresses.find((address) => !address.includes(":")) ?? ip6;
     if (ip === undefined)
-      throw new Error(`pod ${name}: the result of ADD has no IPv4 address: ${JSON.stringify(result)}`);
+      throw new Error(`pod ${name}: the result of ADD has no address: ${JSON.stringify(result)}`);
     return {
       name,
       node,
       ip,
-      ip6: addresses.find((address) => address.includes(":")),
+      ip6,
       mtu: await mtuOf(exec),
       attachment,
       result,

@@ -21,7 +21,7 @@ export interface Cell {
   readonly to: string;
   readonly kind: CellKind;
   readonly address: string;
-  /** ICMP payload that fills the pod's MTU: IPv4 header 20, ICMP header 8 bytes. */
+  /** ICMP payload that fills the pod's MTU: IP header 20 or 40, ICMP header 8 bytes. */
   readonly payloadBytes: number;
   /** Outside only: the source that must be seen there, which is the node's, not the pod's. */
   readonly expectedSource?: string;
@@ -49,13 +49,12 @@ export function planCells(
   outsideAddress: string,
 ): Cell[] {
   return pods.flatMap((from): Cell[] => {
-    const payloadBytes = from.mtu - 28;
     const cell = (kind: CellKind, to: string, address: string): Cell => ({
       from: from.name,
       to,
       kind,
       address,
-      payloadBytes,
+      payloadBytes: from.mtu - (address.includes(":") ? 48 : 28),
     });
     return [
       ...pods.filter((to) => to.name !== from.name).map((to) => cell("pod", to.name, to.ip)),

@@ -37,6 +37,7 @@ export const SEGMENTS = {
 
 /** Where nodes reach the lab's etcd: the underlay machine's own address, on the first segment. */
 export const UNDERLAY_ADDRESS = SEGMENTS.first.router;
+export const UNDERLAY_ADDRESS6 = SEGMENTS.first.router6;
 
 export const OUTSIDE_ATTACHMENT: Attachment = {
   segment: SEGMENTS.outside,

@@ -17,6 +17,8 @@ export interface AttachOptions {
   /** Bytes. Default 1500. */
   readonly mtu?: number;
   readonly defaultRoute?: boolean;
+  /** No IPv4 address and route. */
+  readonly ipv6Only?: boolean;
 }
 
 /** Starts the underlay. It forwards between its segments and knows no route to any pod. */
@@ -52,7 +54,7 @@ async function attach(
   underlay: Machine,
   machine: Machine,
   { segment, address, address6 }: Attachment,
-  { ifName = "eth0", mtu = 1500, defaultRoute = true }: AttachOptions = {},
+  { ifName = "eth0", mtu = 1500, defaultRoute = true, ipv6Only = false }: AttachOptions = {},
 ): Promise<void> {
   // The port carries the machine's own name; the kernel allows 15 characters.
   const port = `${ifName === "eth0" ? "" : `${ifName}-`}${machine.name}`.slice(0, 15);
@@ -64,11 +66,13 @@ async function attach(
   ];
   await exec("nsenter", enter, { input: lines(wire) });
   const configure = [
-    `addr add ${address}/24 brd + dev ${ifName}`,
+    ...(ipv6Only ? [] : [`addr add ${address}/24 brd + dev ${ifName}`]),
     `addr add ${address6}/64 dev ${ifName} nodad`,
     `link set ${ifName} up`,
     ...(defaultRoute
-      ? [segment.router, segment.router6].map((router) => `route add default via ${router}`)
+      ? [ipv6Only ? [] : segment.router, segment.router6]
+          .flat()
+          .map((router) => `route add default via ${router}`)
       : []),
   ];
   await machine.exec("ip", ["-batch", "-"], { input: lines(configure) });

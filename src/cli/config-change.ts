@@ -1,5 +1,5 @@
 // What a change of the cluster's configuration means, in words for the operator. Pure.
-import { fitsRange } from "../ipam/allocator.ts";
+import { fitsConfig } from "../ipam/etcd-acquire-plan.ts";
 import type { Lease } from "../ipam/lease.ts";
 import type { NetworkConfig } from "../ipam/network-config.ts";
 import { isJsonObject, lookupOption, parseGoJson } from "../net/go-json.ts";
@@ -45,7 +45,7 @@ export function describeLeaseConflicts(
 ): readonly string[] {
   const broken = (isBroken: (lease: Lease, config: NetworkConfig) => boolean) =>
     leases.filter((lease) => isBroken(lease, after) && (before === undefined || !isBroken(lease, before)));
-  const misfits = broken((lease, config) => !fitsConfig(lease, config));
+  const misfits = broken((lease, config) => !fitsConfig(config, lease));
   const strangers = broken((lease, config) => lease.backendType !== publishedType(config));
   return [
     ...(misfits.length === 0
@@ -63,20 +63,15 @@ export function describeLeaseConflicts(
   ];
 }
 
-function fitsConfig({ subnet, subnet6 }: Lease, { ipv4, ipv6 }: NetworkConfig): boolean {
-  const fits4 = ipv4 !== undefined && subnet !== undefined && fitsRange(ipv4, subnet);
-  const fits6 =
-    ipv6 === undefined ? subnet6 === undefined : subnet6 !== undefined && fitsRange(ipv6, subnet6);
-  return fits4 && fits6;
-}
-
 /** udp and alloc publish no type (flannel 2.1). */
 function publishedType({ backend }: NetworkConfig): string {
   return backend.type === "udp" || backend.type === "alloc" ? "" : backend.type;
 }
 
 function describeLeases(leases: readonly Lease[]): string {
-  const listed = leases.slice(0, MAX_LISTED).map(({ subnet, nodeName }) => `${subnet} of ${nodeName}`);
+  const listed = leases
+    .slice(0, MAX_LISTED)
+    .map((lease) => `${lease.subnet ?? lease.subnet6} of ${lease.nodeName}`);
   const more = leases.length > MAX_LISTED ? ` and ${leases.length - MAX_LISTED} more` : "";
   return `${leases.length} ${leases.length === 1 ? "lease" : "leases"} (${listed.join(", ")}${more})`;
 }

@@ -2,6 +2,7 @@
 import { readLeaseEntry } from "../ipam/etcd-lease-codec.ts";
 import type { Lease } from "../ipam/lease.ts";
 import type { KeyValue } from "../etcd/client.ts";
+import type { Cidr } from "../net/cidr.ts";
 import { readStoredObject } from "../policy/etcd-codec.ts";
 import { parsePolicyKey } from "../policy/etcd-keys.ts";
 import { translateNode } from "../policy/translate-objects.ts";
@@ -26,13 +27,17 @@ export function describeUncovered(
   );
   const uncovered = leased
     .flatMap(({ key, value }) => readLeaseEntry(prefix, key, value).lease ?? [])
-    .filter(({ subnet }) => !covered.has(subnet));
+    .filter((lease) => !subnetsOf(lease).some((subnet) => covered.has(subnet)));
   if (uncovered.length === 0) return undefined;
   const more = uncovered.length > MAX_NAMED ? ` and ${uncovered.length - MAX_NAMED} more` : "";
   const which = `${uncovered.slice(0, MAX_NAMED).map(describeNode).join(", ")}${more}`;
   return `Warning: not enforced on ${which}: no daemon with --network-policy has registered there.`;
 }
 
-function describeNode({ nodeName, subnet }: Lease): string {
-  return `${nodeName} (${subnet})`;
+function describeNode(lease: Lease): string {
+  return `${lease.nodeName} (${subnetsOf(lease)[0]})`;
+}
+
+function subnetsOf({ subnet, subnet6 }: Lease): readonly Cidr[] {
+  return [subnet ?? [], subnet6 ?? []].flat();
 }

@@ -6,7 +6,6 @@ import { createEtcdSubnetManager } from "../ipam/etcd-subnet-manager.ts";
 import type { NetworkConfig } from "../ipam/network-config.ts";
 import { parseNetworkConfig } from "../ipam/parse-network-config.ts";
 import { BrokenConfigError, networkConfigKey, seedNetworkConfig } from "../ipam/seed-network-config.ts";
-import { InvalidValueError } from "../net/errors.ts";
 import type { Store, StoreModules } from "./connect-store.ts";
 import { etcdConnection } from "./connection-options.ts";
 import type { Options } from "./options.ts";
@@ -63,10 +62,5 @@ function parseUsableConfig(text: string): NetworkConfig {
 
 /** @throws {InvalidValueError} */
 function checkUsable(config: NetworkConfig): void {
-  if (config.ipv4 === undefined) {
-    throw new InvalidValueError(
-      "EnableIPv4 is false, but leases in etcd are named by their IPv4 subnet (flannel 2.3)",
-    );
-  }
   createBackend(config);
 }

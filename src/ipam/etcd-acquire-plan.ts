@@ -1,13 +1,12 @@
 // Decides which subnet a node takes, in Go flannel's order (pkg/subnet/etcd/local_manager.go, tryAcquireLease); pure.
 import { cidrsOverlap } from "../net/cidr.ts";
 import type { Cidr } from "../net/cidr.ts";
-import { InvalidValueError } from "../net/errors.ts";
-import type { Ip } from "../net/ip.ts";
 import { capacityOf, fitsRange } from "./allocator.ts";
 import type { chooseSubnet } from "./allocator.ts";
 import type { LeaseEntry, LeaseSubnets } from "./etcd-lease-codec.ts";
-import type { Ipv4Lease } from "./lease.ts";
-import type { NetworkConfig } from "./network-config.ts";
+import { isHeldBy } from "./lease.ts";
+import type { Lease } from "./lease.ts";
+import type { NetworkConfig, SubnetRange } from "./network-config.ts";
 import type { AcquireRequest } from "./subnet-manager.ts";
 
 /** A lease entry with what etcd says of its key. */
@@ -18,7 +17,7 @@ export interface StoredEntry extends LeaseEntry {
 
 export type AcquirePlan =
   /** The key of this public IP fits: write it anew. */
-  | { readonly type: "reuse"; readonly entry: StoredEntry; readonly lease: Ipv4Lease }
+  | { readonly type: "reuse"; readonly entry: StoredEntry; readonly lease: Lease }
   /** The key of this public IP does not fit the configuration: delete it and plan again. */
   | { readonly type: "release"; readonly entry: StoredEntry }
   | { readonly type: "create"; readonly subnets: LeaseSubnets; readonly because: "previous" | "free" }
@@ -27,7 +26,8 @@ export type AcquirePlan =
 export interface AcquireInput {
   readonly config: NetworkConfig;
   readonly entries: readonly StoredEntry[];
-  readonly publicIp: Ip;
+  /** Our own public IPs. */
+  readonly node: Pick<AcquireRequest, "publicIp" | "publicIp6">;
   readonly previous?: AcquireRequest["previous"];
   readonly chooseSubnet: typeof chooseSubnet;
   readonly random: () => number;
@@ -36,31 +36,37 @@ export interface AcquireInput {
 export function planAcquire(input: AcquireInput): AcquirePlan {
   const { config, entries, previous } = input;
   for (const entry of entries) {
-    if (entry.lease?.publicIp !== input.publicIp) continue;
+    if (entry.lease === undefined || !isHeldBy(entry.lease, input.node)) continue;
     if (fitsConfig(config, entry.lease)) return { type: "reuse", entry, lease: entry.lease };
     // A reservation is the administrator's: one that does not fit is left alone.
     if (!entry.reservation) return { type: "release", entry };
   }
   const taken = entries.flatMap(({ subnets }) => [subnets?.subnet ?? [], subnets?.subnet6 ?? []].flat());
-  if (previous?.subnet !== undefined) {
-    const subnets = { subnet: previous.subnet, ...(previous.subnet6 && { subnet6: previous.subnet6 }) };
-    if (fitsConfig(config, subnets) && isFree(subnets, taken))
-      return { type: "create", subnets, because: "previous" };
+  if (previous !== undefined && fitsConfig(config, previous) && isFree(previous, taken)) {
+    const { subnet, subnet6 } = previous;
+    return {
+      type: "create",
+      subnets: { ...(subnet && { subnet }), ...(subnet6 && { subnet6 }) },
+      because: "previous",
+    };
   }
   return planFree(input, taken);
 }
 
 /** Right length, between minimum and maximum, and of exactly the families that the configuration has. */
 export function fitsConfig(config: NetworkConfig, { subnet, subnet6 }: LeaseSubnets): boolean {
-  if (config.ipv4 === undefined || !fitsRange(config.ipv4, subnet)) return false;
-  if (config.ipv6 === undefined || subnet6 === undefined) return config.ipv6 === subnet6;
-  return fitsRange(config.ipv6, subnet6);
+  return fitsFamily(config.ipv4, subnet) && fitsFamily(config.ipv6, subnet6);
+}
+
+function fitsFamily(range: SubnetRange | undefined, subnet: Cidr | undefined): boolean {
+  return range === undefined || subnet === undefined
+    ? range === undefined && subnet === undefined
+    : fitsRange(range, subnet);
 }
 
 export function isFree({ subnet, subnet6 }: LeaseSubnets, taken: readonly Cidr[]): boolean {
-  return !taken.some(
-    (other) => cidrsOverlap(subnet, other) || (subnet6 !== undefined && cidrsOverlap(subnet6, other)),
-  );
+  const own = [subnet ?? [], subnet6 ?? []].flat();
+  return !taken.some((other) => own.some((cidr) => cidrsOverlap(cidr, other)));
 }
 
 function planFree(
@@ -81,10 +87,9 @@ function planFree(
         `are gone or enlarge the network. Waiting for one to become free`,
     };
   }
-  if (subnet === undefined) {
-    throw new InvalidValueError(
-      "the network config has EnableIPv4 false, but leases in etcd need an IPv4 subnet: enable IPv4 beside IPv6, or use Kubernetes",
-    );
-  }
-  return { type: "create", subnets: { subnet, ...(subnet6 && { subnet6 }) }, because: "free" };
+  return {
+    type: "create",
+    subnets: { ...(subnet && { subnet }), ...(subnet6 && { subnet6 }) },
+    because: "free",
+  };
 }

@@ -8,7 +8,7 @@ import { expiryAfter, NO_LEASE, pause, readEntry } from "./etcd-context.ts";
 import type { EtcdContext, HeldLease, ListedEntry } from "./etcd-context.ts";
 import { formatLeaseKey, formatLeaseValue, leaseKeyPrefix } from "./etcd-lease-codec.ts";
 import type { LeaseSubnets } from "./etcd-lease-codec.ts";
-import type { Ipv4Lease, LeaseAttributes } from "./lease.ts";
+import type { Lease, LeaseAttributes } from "./lease.ts";
 import type { NetworkConfig } from "./network-config.ts";
 import type { AcquireRequest } from "./subnet-manager.ts";
 
@@ -28,7 +28,6 @@ export interface AcquireContext extends EtcdContext {
 /**
  * Returns only with a lease.
  * @throws {EtcdCallError} that is not retryable
- * @throws {InvalidValueError} for a config without IPv4
  * @throws the signal's reason
  */
 export async function acquireLease(
@@ -67,16 +66,13 @@ async function attemptAcquire(
   config: NetworkConfig,
   request: AcquireRequest,
 ): Promise<Attempt> {
-  const { publicIp } = request;
-  if (publicIp === undefined)
-    throw new Error("leases in etcd are found by their IPv4 address: enable IPv4 (flannel 2.3)");
   const { kvs, revision } = await context.client.list(leaseKeyPrefix(context.prefix));
   const entries = kvs.map((kv) => readEntry(context, kv));
   const plan = planAcquire({
     ...context,
     config,
     entries,
-    publicIp,
+    node: request,
     previous: request.previous,
   });
   switch (plan.type) {
@@ -103,7 +99,7 @@ function entryOf(
 async function reuseLease(
   context: AcquireContext,
   { key, kv, reservation }: ListedEntry,
-  existing: Ipv4Lease,
+  existing: Lease,
   request: AcquireRequest,
 ): Promise<HeldLease | "again"> {
   const attributes = request.attributes(existing);
@@ -167,7 +163,7 @@ async function isSecond(
   return kvs.some((kv) => {
     if (ours === undefined || kv.createRevision >= ours.createRevision) return false;
     const { subnets } = readEntry({ client, prefix, ...context }, kv);
-    return subnets !== undefined && !isFree(own, [subnets.subnet, subnets.subnet6 ?? []].flat());
+    return subnets !== undefined && !isFree(own, [subnets.subnet ?? [], subnets.subnet6 ?? []].flat());
   });
 }
 
@@ -179,15 +175,14 @@ function heldLease(
   leaseId: EtcdLeaseId,
 ): HeldLease {
   const expiry = leaseId === NO_LEASE ? {} : { expiresAt: expiryAfter(context, context.leaseTtlSeconds) };
-  const { publicIp } = attributes;
-  if (publicIp === undefined) throw new Error("a lease in etcd has a public IPv4 address");
+  const nodeName = attributes.publicIp ?? attributes.publicIp6;
+  if (nodeName === undefined) throw new Error("a lease in etcd has a public IP");
   const lease = {
-    nodeName: publicIp,
-    subnet,
+    nodeName,
+    ...(subnet && { subnet }),
     ...(subnet6 && { subnet6 }),
     ...attributes,
     ...expiry,
-    publicIp,
   };
   return { key, lease, leaseId };
 }

@@ -5,7 +5,7 @@ import type { Logger } from "../net/logger.ts";
 import type { StoredEntry } from "./etcd-acquire-plan.ts";
 import type { EtcdHealth } from "./etcd-health.ts";
 import { readLeaseEntry } from "./etcd-lease-codec.ts";
-import type { Ipv4Lease } from "./lease.ts";
+import type { Lease } from "./lease.ts";
 
 export interface EtcdContext {
   readonly client: EtcdClient;
@@ -26,7 +26,7 @@ export const NO_LEASE: EtcdLeaseId = "0";
 /** Our own lease as we last saw it in etcd. */
 export interface HeldLease {
   readonly key: string;
-  readonly lease: Ipv4Lease;
+  readonly lease: Lease;
   /** `NO_LEASE` for a reservation, which has none and gets none. */
   readonly leaseId: EtcdLeaseId;
 }

@@ -6,7 +6,7 @@ import { describeJson, isJsonObject, lookupOption, parseGoJson } from "../net/go
 import type { JsonObject } from "../net/go-json.ts";
 import { familyOf, parseIp, tryParseIp } from "../net/ip.ts";
 import type { Family, Ip } from "../net/ip.ts";
-import type { Ipv4Lease, LeaseAttributes } from "./lease.ts";
+import type { Lease, LeaseAttributes } from "./lease.ts";
 
 /** What flannel writes for a public IP that is not set. */
 const UNSET_IP = parseIp("0.0.0.0");
@@ -15,8 +15,15 @@ const MAX_VALUE_LENGTH = 64 * 1024;
 /** Shorter prefixes would let one key of a stranger swallow a large part of the address space. */
 const MIN_LENGTH: Readonly<Record<Family, number>> = { 4: 8, 6: 16 };
 
+/**
+ * In flannel's keys an IPv4 subnet always comes first; this is its zero value, IP4Net{}, which stands there when EnableIPv4 is
+ * false. Flannel itself gets no further than one node with it: the next one finds 0.0.0.0/0 taken.
+ */
+const NO_SUBNET = "0.0.0.0-0";
+
+/** Of one family, or of both. */
 export interface LeaseSubnets {
-  readonly subnet: Cidr;
+  readonly subnet?: Cidr;
   readonly subnet6?: Cidr;
 }
 
@@ -25,13 +32,16 @@ export function leaseKeyPrefix(prefix: string): string {
   return `${prefix}/subnets/`;
 }
 
-/** `<prefix>/subnets/10.5.7.0-24` or, in dual stack, `<prefix>/subnets/10.5.7.0-24&fd00:5:0:7::-64`. */
-export function formatLeaseKey(prefix: string, { subnet, subnet6 }: LeaseSubnets): string {
-  return leaseKeyPrefix(prefix) + formatSubnets({ subnet, ...(subnet6 && { subnet6 }) });
+/**
+ * `<prefix>/subnets/10.5.7.0-24` or, in dual stack, `<prefix>/subnets/10.5.7.0-24&fd00:5:0:7::-64`; without IPv4
+ * `<prefix>/subnets/0.0.0.0-0&fd00:5:0:7::-64`.
+ */
+export function formatLeaseKey(prefix: string, subnets: LeaseSubnets): string {
+  return leaseKeyPrefix(prefix) + formatSubnets(subnets);
 }
 
 function formatSubnets({ subnet, subnet6 }: LeaseSubnets): string {
-  const parts = subnet6 === undefined ? [subnet] : [subnet, subnet6];
+  const parts = [subnet ?? NO_SUBNET, subnet6 ?? []].flat();
   return parts.map((cidr) => cidr.replace("/", "-")).join("&");
 }
 
@@ -44,8 +54,10 @@ export function parseLeaseKey(prefix: string, key: string): LeaseSubnets {
   if (!key.startsWith(stem)) throw new InvalidValueError(`the key does not begin with ${stem}`);
   const name = key.slice(stem.length);
   const [text4, text6, ...more] = name.split("&");
-  const subnet = parseSubnet(4, text4);
-  const subnets = text6 === undefined ? { subnet } : { subnet, subnet6: parseSubnet(6, text6) };
+  const subnets = {
+    ...((text4 !== NO_SUBNET || text6 === undefined) && { subnet: parseSubnet(4, text4) }),
+    ...(text6 !== undefined && { subnet6: parseSubnet(6, text6) }),
+  };
   if (more.length > 0 || formatSubnets(subnets) !== name) {
     throw new InvalidValueError(
       `"${name}" is not how this subnet is written; ${formatSubnets(subnets)} would be`,
@@ -78,7 +90,7 @@ function parseSubnet(family: Family, text = ""): Cidr {
  */
 export function formatLeaseValue(attributes: LeaseAttributes): string {
   const value = {
-    PublicIP: attributes.publicIp,
+    PublicIP: attributes.publicIp ?? UNSET_IP,
     PublicIPv6: attributes.publicIp6 ?? null,
     BackendType: attributes.backendType === "" ? undefined : attributes.backendType,
     BackendData: attributes.backendData,
@@ -94,7 +106,7 @@ export function formatLeaseValue(attributes: LeaseAttributes): string {
  * Reads what any flannel may have written: keys in any case, unknown ones ignored, absent ones empty.
  * @throws {InvalidValueError} with the reason
  */
-export function parseLeaseValue(text: string): LeaseAttributes & Pick<Ipv4Lease, "publicIp"> {
+export function parseLeaseValue(text: string): LeaseAttributes & { readonly publicIp: Ip } {
   if (text.length > MAX_VALUE_LENGTH) {
     throw new InvalidValueError(
       `the value has ${text.length} characters; a lease has at most ${MAX_VALUE_LENGTH}`,
@@ -152,7 +164,7 @@ export interface LeaseEntry {
   readonly key: string;
   /** Absent when the key is no subnet. A broken value still takes its subnet. */
   readonly subnets?: LeaseSubnets;
-  readonly lease?: Ipv4Lease;
+  readonly lease?: Lease;
   /** Why there is no lease. */
   readonly reason?: string;
 }
@@ -162,10 +174,19 @@ export function readLeaseEntry(prefix: string, key: string, value: string): Leas
   let subnets: LeaseSubnets | undefined;
   try {
     subnets = parseLeaseKey(prefix, key);
-    const attributes = parseLeaseValue(value);
-    return { key, subnets, lease: { nodeName: attributes.publicIp, ...subnets, ...attributes } };
+    return { key, subnets, lease: leaseOf(subnets, parseLeaseValue(value)) };
   } catch (error) {
     if (!(error instanceof InvalidValueError)) throw error;
     return { key, ...(subnets && { subnets }), reason: error.message };
   }
+}
+
+/** @throws {InvalidValueError} for a lease without an address to reach its node by */
+function leaseOf(subnets: LeaseSubnets, attributes: ReturnType<typeof parseLeaseValue>): Lease {
+  const { publicIp, ...rest } = attributes;
+  if (subnets.subnet !== undefined) return { nodeName: publicIp, ...subnets, ...attributes };
+  const { publicIp6 } = rest;
+  if (publicIp6 === undefined)
+    throw new InvalidValueError("PublicIPv6 is absent, but the lease has no other subnet than an IPv6 one");
+  return { nodeName: publicIp6, ...subnets, ...rest, ...(publicIp !== UNSET_IP && { publicIp }) };
 }

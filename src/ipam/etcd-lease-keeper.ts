@@ -7,7 +7,8 @@ import { isFree } from "./etcd-acquire-plan.ts";
 import { expiryAfter, NO_LEASE, pause, readEntry } from "./etcd-context.ts";
 import type { EtcdContext, HeldLease } from "./etcd-context.ts";
 import { formatLeaseValue, leaseKeyPrefix } from "./etcd-lease-codec.ts";
-import type { Ipv4Lease } from "./lease.ts";
+import { subnetKeyOf } from "./lease.ts";
+import type { Lease } from "./lease.ts";
 import { keepAliveDelayMs } from "./lease-renewal.ts";
 import { LeaseLostError } from "./subnet-manager.ts";
 
@@ -47,13 +48,13 @@ export class EtcdLeaseKeeper {
     this.#options = options;
     this.#context = context;
     this.#held = held;
-    this.#ownIps = new Set([held.lease.publicIp]);
+    this.#ownIps = new Set(addressesOf(held.lease));
     this.#rewriteAt = this.#nextRewrite();
     this.#nextCheckMs = this.#delayFor(context.leaseTtlSeconds);
   }
 
   /** The lease as last written, with its expiry as last renewed. */
-  get lease(): Ipv4Lease {
+  get lease(): Lease {
     return this.#held.lease;
   }
 
@@ -89,8 +90,8 @@ export class EtcdLeaseKeeper {
    * Publishes other attributes under the same key. If etcd does not take them now, `keep` writes them later.
    * @throws {EtcdCallError | LeaseLostError}
    */
-  async update(lease: Ipv4Lease): Promise<void> {
-    this.#ownIps = new Set([...this.#ownIps, lease.publicIp]);
+  async update(lease: Lease): Promise<void> {
+    this.#ownIps = new Set([...this.#ownIps, ...addressesOf(lease)]);
     const { expiresAt } = this.#held.lease;
     this.#held = { ...this.#held, lease: { ...lease, ...(expiresAt !== undefined && { expiresAt }) } };
     this.#rewriteAt = 0;
@@ -132,14 +133,14 @@ export class EtcdLeaseKeeper {
   #refuseForeign(kv: KeyValue): void {
     const { lease } = readEntry(this.#context, kv);
     // An unreadable value is nobody's: an administrator's slip, which we put right.
-    if (lease === undefined || this.#ownIps.has(lease.publicIp)) return;
+    if (lease === undefined || addressesOf(lease).some((ip) => this.#ownIps.has(ip))) return;
     if (kv.leaseId !== NO_LEASE && kv.leaseId === this.#held.leaseId) return;
-    throw this.#lostTo(lease.publicIp, kv.key);
+    throw this.#lostTo(lease.nodeName, kv.key);
   }
 
   #lostTo(owner: string, key: string): LeaseLostError {
     return new LeaseLostError(
-      `subnet ${this.#held.lease.subnet} belongs to ${owner} now (${key}), since our lease had expired or was deleted; ` +
+      `subnet ${subnetKeyOf(this.#held.lease)} belongs to ${owner} now (${key}), since our lease had expired or was deleted; ` +
         `start the daemon again to take another subnet, and recreate the pods of this node`,
     );
   }
@@ -198,8 +199,8 @@ export class EtcdLeaseKeeper {
     for (const kv of kvs) {
       const { subnets, lease: other } = readEntry(this.#context, kv);
       if (kv.key === key || subnets === undefined) continue;
-      if (!isFree(lease, [subnets.subnet, subnets.subnet6 ?? []].flat()))
-        throw this.#lostTo(other?.publicIp ?? "another key", kv.key);
+      if (!isFree(lease, [subnets.subnet ?? [], subnets.subnet6 ?? []].flat()))
+        throw this.#lostTo(other?.nodeName ?? "another key", kv.key);
     }
     const leaseId = await client.grantLease(leaseTtlSeconds);
     if (!(await client.put(key, formatLeaseValue(lease), { leaseId, only: { absent: true } }))) {
@@ -260,11 +261,16 @@ export class EtcdLeaseKeeper {
   }
 
   #renewalProblem(error: EtcdCallError): string {
-    const { expiresAt, subnet } = this.#held.lease;
+    const { expiresAt } = this.#held.lease;
     const until =
       expiresAt === undefined
         ? ""
         : `; it expires ${new Date(expiresAt).toISOString()} unless etcd is back by then`;
-    return `the lease of ${subnet} cannot be renewed: ${error.message}${until}. Pods keep their connections meanwhile`;
+    return `the lease of ${subnetKeyOf(this.#held.lease)} cannot be renewed: ${error.message}${until}. Pods keep their connections meanwhile`;
   }
+}
+
+/** By which a lease is known for a node's: the IPv4 one where there is one (flannel 2.3). */
+function addressesOf({ publicIp, publicIp6 }: Lease): readonly Ip[] {
+  return [publicIp ?? publicIp6 ?? []].flat();
 }

@@ -9,7 +9,7 @@ import type { EtcdContext } from "./etcd-context.ts";
 import { leaseKeyPrefix, parseLeaseKey } from "./etcd-lease-codec.ts";
 import type { LeaseSubnets } from "./etcd-lease-codec.ts";
 import { subnetKeyOf } from "./lease.ts";
-import type { Ipv4Lease, LeaseEvent } from "./lease.ts";
+import type { Lease, LeaseEvent } from "./lease.ts";
 import type { NetworkConfig } from "./network-config.ts";
 
 export interface LeaseWatchContext extends EtcdContext {
@@ -72,7 +72,7 @@ function removal({ prefix }: EtcdContext, key: string): LeaseEvent | undefined {
 }
 
 /** Undefined for a key that is skipped. */
-function readLease(context: LeaseWatchContext, kv: KeyValue): Ipv4Lease | undefined {
+function readLease(context: LeaseWatchContext, kv: KeyValue): Lease | undefined {
   const { lease, reason } = readEntry(context, kv);
   const problem = lease === undefined ? reason : outsideReason(context.config(), lease);
   if (problem !== undefined) {
@@ -95,5 +95,7 @@ function outsideReason(
     return `${subnet} lies outside the network ${config.ipv4?.network}`;
   if (outside(config.ipv6?.network, subnet6))
     return `${subnet6} lies outside the network ${config.ipv6?.network}`;
+  if ((config.ipv4 && subnet) === undefined && (config.ipv6 && subnet6) === undefined)
+    return `its subnet is IPv${subnet === undefined ? 6 : 4}, which this network does not have`;
   return undefined;
 }

@@ -14,7 +14,7 @@ import { EtcdHealth } from "./etcd-health.ts";
 import { formatLeaseKey } from "./etcd-lease-codec.ts";
 import { EtcdLeaseKeeper } from "./etcd-lease-keeper.ts";
 import { watchLeases } from "./etcd-lease-watch.ts";
-import type { Ipv4Lease, Lease, LeaseEvent } from "./lease.ts";
+import type { Lease, LeaseEvent } from "./lease.ts";
 import type { NetworkConfig } from "./network-config.ts";
 import { parseNetworkConfig } from "./parse-network-config.ts";
 import type { AcquireRequest, SubnetManager } from "./subnet-manager.ts";
@@ -70,7 +70,7 @@ export function createEtcdSubnetManager(
   let config: NetworkConfig | undefined;
   let keeper: EtcdLeaseKeeper | undefined;
 
-  const keeperOf = (lease: Ipv4Lease): EtcdLeaseKeeper => {
+  const keeperOf = (lease: Lease): EtcdLeaseKeeper => {
     keeper ??= new EtcdLeaseKeeper(keeperOptions, context, heldAs(context.prefix, lease));
     return keeper;
   };
@@ -91,12 +91,8 @@ export function createEtcdSubnetManager(
       const live = (event: LeaseEvent): void => void (signal.aborted || onEvent(event));
       return watchLeases({ ...context, ...grace, config: () => config }, live, signal);
     },
-    keepLease: (lease, signal) =>
-      endingAtAbort(keeperOf(requireIpv4(lease)).keep(signal), signal, () => undefined),
-    updateLease: (lease) => {
-      const held = requireIpv4(lease);
-      return keeperOf(held).update(held);
-    },
+    keepLease: (lease, signal) => endingAtAbort(keeperOf(lease).keep(signal), signal, () => undefined),
+    updateLease: (lease) => keeperOf(lease).update(lease),
     ownLease: () => keeper?.lease,
     health: () => context.health.read(),
     close: () => options.client.close(),
@@ -125,15 +121,8 @@ function orReason<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   });
 }
 
-function requireIpv4(lease: Lease): Ipv4Lease {
-  const { subnet, publicIp } = lease;
-  if (subnet === undefined || publicIp === undefined)
-    throw new Error("leases in etcd are named by their IPv4 subnet (flannel 2.3)");
-  return { ...lease, subnet, publicIp };
-}
-
 /** A lease that this manager did not acquire itself; the keeper learns the rest from etcd. */
-function heldAs(prefix: string, lease: Ipv4Lease): HeldLease {
+function heldAs(prefix: string, lease: Lease): HeldLease {
   return { key: formatLeaseKey(prefix, lease), lease, leaseId: NO_LEASE };
 }
 

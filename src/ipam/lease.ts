@@ -29,8 +29,17 @@ export interface Lease extends LeaseAttributes {
   readonly expiresAt?: number;
 }
 
-/** A lease of a network with IPv4, as all are in etcd, whose keys begin with that subnet. */
-export type Ipv4Lease = Lease & Required<Pick<Lease, "subnet" | "publicIp">>;
+/**
+ * True if the node with these public IPs holds the lease. IPv4 decides, as in flannel (2.3); IPv6 only where one of the two has
+ * no other.
+ */
+export function isHeldBy(
+  lease: Pick<Lease, "publicIp" | "publicIp6">,
+  node: { readonly publicIp?: Ip; readonly publicIp6?: Ip },
+): boolean {
+  if (lease.publicIp !== undefined && node.publicIp !== undefined) return lease.publicIp === node.publicIp;
+  return lease.publicIp6 !== undefined && lease.publicIp6 === node.publicIp6;
+}
 
 /** Identity of a lease: its subnet text, both families joined by `&` as in flannel's etcd key. */
 export type SubnetKey = string;

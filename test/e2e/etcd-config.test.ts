@@ -59,10 +59,6 @@ const BROKEN: readonly { readonly config: string; readonly says: string }[] = [
   },
   { config: '{"EnableIPv4":false,"Network":"10.244.0.0/16"}', says: "none defined stack" },
   {
-    config: '{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd00:10:244::/56"}',
-    says: "EnableIPv4 is false, but leases in etcd are named by their IPv4 subnet",
-  },
-  {
     config: '{"EnableIPv6":true,"Network":"10.244.0.0/16"}',
     says: "please define a correct IPv6Network parameter in the flannel config",
   },

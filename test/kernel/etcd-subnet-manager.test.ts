@@ -232,9 +232,23 @@ describe("acquire", () => {
     expect(manager.health().problem).toBeUndefined();
   });
 
-  test("config of IPv6 alone", async () => {
+  test("config of IPv6 alone: nodes that start together get a subnet each, and keep it", async () => {
     await configure({ EnableIPv4: false, EnableIPv6: true, IPv6Network: "fd00:5::/48" });
-    await expect(acquire("192.0.2.7")).rejects.toThrow("enable IPv4 beside IPv6");
+    const take = (n: number): Promise<Lease> => {
+      const attributes = { publicIp6: parseIp(`2001:db8::${n}`), backendType: "vxlan" };
+      const request = { publicIp6: attributes.publicIp6, attributes: () => attributes };
+      return node().manager.acquire(request, stop.signal);
+    };
+    const nodes = [1, 2, 3, 4, 5];
+    const leases = await Promise.all(nodes.map(take));
+    expect(new Set(leases.map(({ subnet6 }) => subnet6)).size).toBe(nodes.length);
+    const again = await Promise.all(nodes.map(take));
+    expect(again.map(({ subnet6 }) => subnet6)).toEqual(leases.map(({ subnet6 }) => subnet6));
+    const [first] = leases;
+    expect(await stored()).toMatchObject({
+      [`0.0.0.0-0&${first?.subnet6?.replace("/", "-")}`]:
+        '{"PublicIP":"0.0.0.0","PublicIPv6":"2001:db8::1","BackendType":"vxlan"}',
+    });
   });
 });
 

@@ -4,8 +4,8 @@ import type { Cluster } from "../../lab/cluster.ts";
 import type { LabNode, LabPod } from "../../lab/node.ts";
 import { brokenCells, ping, startTcpStream } from "./traffic.ts";
 
-/** IPv4 header 20 and ICMP header 8 bytes. */
-const PING_HEADER_BYTES = 28;
+/** IP header 20 or 40 and ICMP header 8 bytes. */
+const pingHeaderBytes = (ip: string): number => (ip.includes(":") ? 48 : 28);
 const TRANSFER_BYTES = 100 * 1024 * 1024;
 
 /** Every pod pings every pod and node with packets of its full MTU and DF; outside sees the node, not the pod. */
@@ -16,8 +16,8 @@ export async function expectFullConnectivity(cluster: Cluster): Promise<void> {
 /** The pod's MTU is `mtu`, a packet of exactly that size goes through, one byte more is refused, not lost. */
 export async function expectMtu(from: LabPod, to: LabPod, mtu: number): Promise<void> {
   expect(from.mtu).toBe(mtu);
-  expect(await ping(from, to.ip, mtu - PING_HEADER_BYTES)).toBe("ok");
-  expect(await ping(from, to.ip, mtu - PING_HEADER_BYTES + 1)).toMatch(
+  expect(await ping(from, to.ip, mtu - pingHeaderBytes(to.ip))).toBe("ok");
+  expect(await ping(from, to.ip, mtu - pingHeaderBytes(to.ip) + 1)).toMatch(
     /message too long|frag(mentation)? needed/i,
   );
 }

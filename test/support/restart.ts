@@ -6,7 +6,8 @@ import { watchKernel } from "./cluster.ts";
 import { startPings, startTcpStream } from "./traffic.ts";
 
 /** The overlay device, its rows and the routes to other nodes; not what the kernel does on it by itself (link-local, multicast). */
-const OURS = /^(?!.*\b(?:fe80|ff02):).*(flannel\.1|10\.244\.[\d.]+\/\d+ via)/;
+const OURS =
+  /^(?!.*\b(?:fe80|ff02):).*(flannel(?:-v6)?\.1|(?:10\.244\.[\d.]+|fd00:10:244:[\da-f:]+)\/\d+ via)/;
 
 /** Pings and a TCP stream each way cross n1 during `restart`, and must be whole. Gives what the kernel told of our rows. */
 export async function restartUnderTraffic(

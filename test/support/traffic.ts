@@ -21,7 +21,7 @@ export async function ping(from: Pick<LabPod, "exec">, address: string, payloadB
 /** What is wrong in the matrix of pod to pod, to node and to outside; empty when all is right. */
 export async function brokenCells(cluster: Cluster, pods = cluster.pods()): Promise<readonly string[]> {
   const byName = new Map(pods.map((pod) => [pod.name, pod]));
-  const cells = planCells(pods, [...cluster.nodes.values()], OUTSIDE_ATTACHMENT.address);
+  const cells = planCells(pods, [...cluster.nodes.values()], cluster.outsideAddress);
   const { cells: measured } = await measureMatrix(cells, { execOf: (name) => byName.get(name)!.exec });
   return measured.flatMap(({ from, to, ok, problem }) => (ok ? [] : [`${from} -> ${to}: ${problem}`]));
 }
@@ -31,7 +31,9 @@ export async function startAskingOutside(pod: LabPod): Promise<{ stop(): Promise
   const seen: string[] = [];
   const enough = new AbortController();
   const ask = async (): Promise<void> => {
-    const script = `exec 3<>/dev/tcp/${OUTSIDE_ATTACHMENT.address}/${TELL_SOURCE_PORT} && cat <&3`;
+    const { address, address6 } = OUTSIDE_ATTACHMENT;
+    const outside = pod.ip.includes(":") ? address6 : address;
+    const script = `exec 3<>/dev/tcp/${outside}/${TELL_SOURCE_PORT} && cat <&3`;
     const { stdout } = await pod.exec("timeout", ["5", "bash", "-c", script], { allowFailure: true });
     seen.push(stdout.trim().replace(/^::ffff:/, ""));
   };

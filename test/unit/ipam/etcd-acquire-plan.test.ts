@@ -12,16 +12,16 @@ const PREFIX = "/net";
 const V4 = parseNetworkConfig('{"Network":"10.5.0.0/16"}');
 const DUAL = parseNetworkConfig('{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd00:5::/48"}');
 
+const V6 = parseNetworkConfig('{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd00:5::/48"}');
+
 function entry(name: string, publicIp: string, reservation = false): StoredEntry {
-  return {
-    ...readLeaseEntry(PREFIX, `${PREFIX}/subnets/${name}`, `{"PublicIP":"${publicIp}"}`),
-    reservation,
-  };
+  const value = publicIp.includes(":") ? { PublicIPv6: publicIp } : { PublicIP: publicIp };
+  return { ...readLeaseEntry(PREFIX, `${PREFIX}/subnets/${name}`, JSON.stringify(value)), reservation };
 }
 
 function plan(input: Partial<AcquireInput>) {
-  const publicIp = parseIp("192.0.2.7");
-  return planAcquire({ config: V4, entries: [], publicIp, chooseSubnet, random: () => 0, ...input });
+  const node = { publicIp: parseIp("192.0.2.7"), publicIp6: parseIp("2001:db8::7") };
+  return planAcquire({ config: V4, entries: [], node, chooseSubnet, random: () => 0, ...input });
 }
 
 describe("1. the lease of the same public IP", () => {
@@ -103,5 +103,36 @@ describe("3. a free one", () => {
       type: "full",
       problem: expect.stringContaining("none of the 1 /64 subnets from fd00:5:0:1::"),
     });
+  });
+});
+
+describe("a network without IPv4", () => {
+  const node = { publicIp6: parseIp("2001:db8::7") };
+  const mine = entry("0.0.0.0-0&fd00:5:0:5::-64", "2001:db8::7");
+
+  test("the lease of the same IPv6 address is taken again", () => {
+    const others = entry("0.0.0.0-0&fd00:5:0:3::-64", "2001:db8::3");
+    expect(plan({ config: V6, node, entries: [others, mine] })).toMatchObject({
+      type: "reuse",
+      lease: { nodeName: "2001:db8::7", subnet6: "fd00:5:0:5::/64" },
+    });
+  });
+  test("many nodes have no IPv4 subnet, and that is no overlap", () => {
+    const others = [1, 2, 3].map((n) => entry(`0.0.0.0-0&fd00:5:0:${n}::-64`, `2001:db8::${n}`));
+    expect(plan({ config: V6, node, entries: others })).toEqual({
+      type: "create",
+      subnets: { subnet6: "fd00:5:0:4::/64" },
+      because: "free",
+    });
+  });
+  test("the previous IPv6 subnet alone is enough", () => {
+    const previous = { subnet6: parseCidr("fd00:5:0:9::/64") };
+    expect(plan({ config: V6, node, previous })).toMatchObject({ because: "previous", subnets: previous });
+  });
+  test.each([
+    { change: "to dual stack", config: DUAL, before: mine },
+    { change: "from IPv4", config: V6, before: { ...entry("10.5.5.0-24", "192.0.2.7") } },
+  ])("a change $change gives the old lease back", ({ config, before }) => {
+    expect(plan({ config, entries: [before] })).toMatchObject({ type: "release", entry: before });
   });
 });

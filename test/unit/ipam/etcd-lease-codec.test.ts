@@ -63,6 +63,13 @@ describe("values as Go flannel writes them", () => {
     expect(formatLeaseValue(attributes)).toBe(text);
     expect(parseLeaseValue(text)).toEqual(attributes);
   });
+
+  test("without IPv4 the public IP is flannel's zero value, never null", () => {
+    const attributes = { publicIp6: parseIp("2001:db8::7"), backendType: "vxlan", backendData6: VTEP };
+    expect(formatLeaseValue(attributes)).toBe(
+      '{"PublicIP":"0.0.0.0","PublicIPv6":"2001:db8::7","BackendType":"vxlan","BackendV6Data":{"VNI":1,"VtepMAC":"0a:1b:2c:3d:4e:5f"}}',
+    );
+  });
 });
 
 describe("values that others may have written", () => {
@@ -111,6 +118,7 @@ describe("keys", () => {
       subnets: { subnet: parseCidr("10.5.7.0/24"), subnet6: parseCidr("fd00:5:0:7::/64") },
     },
     { name: "10.5.7.0-30", subnets: { subnet: parseCidr("10.5.7.0/30") } },
+    { name: "0.0.0.0-0&fd00:5:0:7::-64", subnets: { subnet6: parseCidr("fd00:5:0:7::/64") } },
   ])("$name", ({ name, subnets }) => {
     expect(formatLeaseKey(PREFIX, subnets)).toBe(key(name));
     expect(parseLeaseKey(PREFIX, key(name))).toEqual(subnets);
@@ -126,6 +134,8 @@ describe("keys", () => {
     { name: "10.5.7.0-024", reason: "10.5.7.0-24 would be" },
     { name: "x/10.5.7.0-24", reason: "is not an IPv4 subnet" },
     { name: "0.0.0.0-0", reason: "is not an IPv4 subnet" },
+    { name: "0.0.0.0-0&", reason: "is not an IPv6 subnet" },
+    { name: "0.0.0.0-00&fd00:5:0:7::-64", reason: "is not an IPv4 subnet" },
     { name: "10.5.7.9-24", reason: "has host bits set; the subnet is 10.5.7.0-24" },
     { name: "fd00::-64", reason: "is not an IPv4 subnet" },
     { name: "10.5.7.0-24&", reason: "is not an IPv6 subnet" },
@@ -149,6 +159,17 @@ describe("an entry", () => {
       subnets: { subnet: "10.5.7.0/24" },
       lease: { nodeName: "192.0.2.7", subnet: "10.5.7.0/24", publicIp: "192.0.2.7", backendType: "" },
     });
+  });
+
+  test("without IPv4 is named by its IPv6 address, and must have one", () => {
+    const name = key("0.0.0.0-0&fd00:5:0:7::-64");
+    expect(readLeaseEntry(PREFIX, name, '{"PublicIP":"0.0.0.0","PublicIPv6":"2001:db8::7"}').lease).toEqual({
+      nodeName: "2001:db8::7",
+      subnet6: "fd00:5:0:7::/64",
+      publicIp6: "2001:db8::7",
+      backendType: "",
+    });
+    expect(readLeaseEntry(PREFIX, name, '{"PublicIP":"192.0.2.7"}').reason).toContain("PublicIPv6 is absent");
   });
 
   test("with a broken value still says which subnet it takes", () => {
