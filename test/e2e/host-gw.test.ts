@@ -1,6 +1,7 @@
 // The host-gw backend on a real cluster, and over a router, where it cannot work.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Cluster } from "../../lab/cluster.ts";
+import { listKeys } from "../../lab/etcd.ts";
 import {
   leaseOf,
   peerRows,
@@ -12,7 +13,7 @@ import {
 } from "../support/cluster.ts";
 import { expectFullConnectivity, expectMtu, expectTransfer } from "../support/data-path.ts";
 import { restartUnderTraffic } from "../support/restart.ts";
-import { ping } from "../support/traffic.ts";
+import { ping, startPings } from "../support/traffic.ts";
 import { waitFor } from "../support/wait.ts";
 
 let cluster: Cluster;
@@ -84,5 +85,47 @@ describe("over a router", () => {
     expect(ready).toBe(true);
     await waitFor("the log line", () => /198\.51\.100\.12 is not on the link of eth0/.test(n1.daemon.log()));
     expect(await ping(cluster.pod("n1-p1"), cluster.pod("n3-p1").ip)).toBe("ok");
+  });
+});
+
+describe("dual stack", () => {
+  beforeAll(async () => {
+    const families = { Network: "10.244.0.0/16", EnableIPv6: true, IPv6Network: "fd00:10:244::/56" };
+    cluster = await startTestCluster({
+      nodes: 2,
+      pods: 1,
+      netConf: { ...families, Backend: { Type: "host-gw" } },
+    });
+  });
+  afterAll(async () => {
+    await cluster.close();
+  });
+
+  test("a peer that changes its IPv6 address alone is followed, and IPv4 does not notice", async () => {
+    const [n1, n2] = [cluster.node("n1"), cluster.node("n2")];
+    const [here, there] = [cluster.pod("n1-p1"), cluster.pod("n2-p1")];
+    const { ip6 } = there;
+    if (ip6 === undefined) throw new Error("the pod has no IPv6 address");
+    const subnet6 = `${ip6.replace(/[^:]+$/, "")}/64`;
+    const routes = async (...what: readonly string[]): Promise<string> =>
+      (await n1.exec("ip", [...what, "route", "show", "proto", "250"])).stdout.replaceAll(/ +/g, " ").trim();
+    const via = (gateway: string): string => `${subnet6} via ${gateway} dev eth0`;
+    await waitFor("IPv6 addresses to be usable", async () => (await ping(here, ip6)) === "ok");
+    expect(await routes("-6")).toContain(via(n2.address6));
+    const ipv4 = await routes("-4");
+    const pings = await startPings(here, there.ip);
+
+    const moved = "2001:db8:1::cc";
+    await n2.exec("ip", ["address", "add", `${moved}/64`, "dev", "eth0", "nodad"]);
+    await n2.exec("ip", ["address", "del", `${n2.address6}/64`, "dev", "eth0"]);
+    await waitFor("the route by the new address", async () => (await routes("-6")).includes(via(moved)));
+    await waitFor("packets by the new address", async () => (await ping(here, ip6)) === "ok");
+    expect(await ping(there, here.ip6 ?? "")).toBe("ok");
+
+    expect(await routes("-4")).toBe(ipv4);
+    expect(await pings.stop()).toEqual([]);
+    const { lease } = await n2.daemon.status();
+    expect(lease).toMatchObject({ publicIp: n2.address });
+    expect([...(await listKeys(cluster.etcd)).values()].join("\n")).toContain(`"PublicIPv6":"${moved}"`);
   });
 });
