@@ -4,11 +4,14 @@ import type { MemberList } from "../host/member-list.ts";
 import type { Chain, FirewallRow, Jump } from "../host/state.ts";
 import type { Family, Ip } from "../net/ip.ts";
 import { denyRules, discoveryRules, forwardRules, inputRules, policyRules } from "./chains.ts";
-import type { ChainInput, Rule } from "./chains.ts";
+import type { ChainInput, DispatchTarget, Rule } from "./chains.ts";
+import { podSet, policyChain } from "./compile-direction.ts";
 import type { CompiledProfile, DirectionPlan } from "./compile-direction.ts";
 import { contentDigest } from "./digest.ts";
 import { policyNames } from "./names.ts";
 import { sortMembers } from "./resolve.ts";
+import { makeAnew } from "./reuse.ts";
+import type { Reuse } from "./reuse.ts";
 import { setType } from "./sets.ts";
 import type { SetSpec } from "./sets.ts";
 import type { PolicySettings } from "./settings.ts";
@@ -25,38 +28,41 @@ export interface FamilyPlan {
   readonly profiles: readonly CompiledProfile[];
 }
 
+/** What may be there from the last time, for one family. */
+export interface FamilyParts {
+  readonly fixed: Reuse<FixedRows>;
+}
+
+/** Rows that are there whatever pods are isolated: before and after the chains of these. */
+interface FixedRows {
+  readonly before: readonly FirewallRow[];
+  readonly after: readonly FirewallRow[];
+}
+
 /** `known`: the addresses of the family that pods of this node have. */
 export function compileFamily(
   settings: PolicySettings,
   family: Family,
   { egress, ingress }: Readonly<Record<Direction, DirectionPlan>>,
   known: readonly Ip[],
+  parts: FamilyParts = { fixed: makeAnew },
 ): FamilyPlan {
   const names = policyNames(settings.prefix);
   // The set of known pods is replaced along with what it relies on, and changes by members where that stays.
   const relies = [egress, ingress].map(({ target }) => target?.chain ?? "").join(" ");
   const knownSet = names.knownSet(family, contentDigest(relies));
   const input: ChainInput = { family, settings, names, knownSet };
+  const fixed = parts.fixed(relies, [], () => compileFixed(input, egress.target, ingress.target));
   const members = sortMembers(known);
   const denied = settings.countDenied
     ? DIRECTIONS.map((direction) => podSet(names.deniedSet(direction, family), family, members, true))
     : [];
   return {
-    firewall: compileFirewall(input, egress, ingress),
+    firewall: [...fixed.before, ...egress.chains, ...ingress.chains, ...fixed.after],
     specs: new Map([...egress.specs, ...ingress.specs].sort(([a], [b]) => (a < b ? -1 : 1))),
-    podSets: [
-      ...[...egress.podSets, ...ingress.podSets].map(({ name, ips }) =>
-        podSet(name, family, ips.length > 1 ? sortMembers(ips) : ips),
-      ),
-      ...denied,
-      podSet(knownSet, family, members),
-    ],
+    podSets: [...egress.podSets, ...ingress.podSets, ...denied, podSet(knownSet, family, members)],
     profiles: [...egress.profiles, ...ingress.profiles],
   };
-}
-
-function podSet(name: string, family: Family, members: readonly string[], counters = false): IpsetRow {
-  return { kind: "set", name, type: "hash:ip", family, members, counters };
 }
 
 /** The row of a set of peers or ports. `members` are sorted and unique. */
@@ -66,19 +72,13 @@ export function compileSet(name: string, spec: SetSpec, members: MemberList): Ip
 
 const COMMENT: Rule = ["-m", "comment", "--comment", "flanneld policy"];
 
-function compileFirewall(
+function compileFixed(
   input: ChainInput,
-  egress: DirectionPlan,
-  ingress: DirectionPlan,
-): readonly FirewallRow[] {
+  egress: DispatchTarget | undefined,
+  ingress: DispatchTarget | undefined,
+): FixedRows {
   const { family, names, settings } = input;
-  const chain = (name: string, rules: readonly Rule[]): Chain => ({
-    kind: "chain",
-    family,
-    table: "filter",
-    name,
-    rules,
-  });
+  const chain = (name: string, rules: readonly Rule[]): Chain => policyChain(name, family, rules);
   const jump = (from: string, to: string): Jump => ({
     kind: "jump",
     family,
@@ -89,13 +89,16 @@ function compileFirewall(
   });
   const forward = [chain(names.forward, forwardRules(input)), jump("FORWARD", names.forward)];
   const own = [chain(names.input, inputRules(input)), jump("INPUT", names.input)];
-  return [
-    ...forward,
-    ...(settings.podToNode === "policy" ? own : []),
-    ...(family === 6 ? [chain(names.discovery, discoveryRules(input))] : []),
-    chain(names.policy, policyRules(input, { egress: egress.target, ingress: ingress.target })),
-    ...[...egress.chains, ...ingress.chains].map(({ name, rules }) => chain(name, rules)),
-    chain(names.deny.egress, denyRules(input, "egress")),
-    chain(names.deny.ingress, denyRules(input, "ingress")),
-  ];
+  return {
+    before: [
+      ...forward,
+      ...(settings.podToNode === "policy" ? own : []),
+      ...(family === 6 ? [chain(names.discovery, discoveryRules(input))] : []),
+      chain(names.policy, policyRules(input, { egress, ingress })),
+    ],
+    after: [
+      chain(names.deny.egress, denyRules(input, "egress")),
+      chain(names.deny.ingress, denyRules(input, "ingress")),
+    ],
+  };
 }

@@ -1,6 +1,7 @@
 // Gives what is as it was the identity that it had, so that whoever applies rows compares objects and not text.
 import type { FirewallRow } from "../../host/state.ts";
 import type { CompiledPolicy } from "../compile.ts";
+import { sameItems } from "../reuse.ts";
 import { sameData } from "./same-data.ts";
 
 /** `next` with every part of `last` that says the same; `last` itself if all does. */
@@ -25,16 +26,17 @@ function firewallKey(row: FirewallRow): string {
   return `${row.family} ${row.table} ${row.kind === "chain" ? row.name : `from ${row.from}`}`;
 }
 
+/** Most items are the same objects already; only the others are compared with what was there under their keys. */
 function keepItems<T>(last: readonly T[], next: readonly T[], keyOf: (item: T) => string): readonly T[] {
-  const known = new Map<string, T>();
-  for (const item of last) known.set(keyOf(item), item);
+  if (sameItems(last, next)) return last;
+  const had = new Set(last);
+  const has = new Set(next);
+  const gone = new Map<string, T>();
+  for (const item of last) if (!has.has(item)) gone.set(keyOf(item), item);
   const kept = next.map((item) => {
-    const same = known.get(keyOf(item));
-    return same !== undefined && sameData(same, item) ? same : item;
+    if (had.has(item)) return item;
+    const before = gone.get(keyOf(item));
+    return before !== undefined && sameData(before, item) ? before : item;
   });
   return sameItems(last, kept) ? last : kept;
-}
-
-function sameItems(a: readonly unknown[], b: readonly unknown[]): boolean {
-  return a.length === b.length && a.every((item, index) => item === b[index]);
 }

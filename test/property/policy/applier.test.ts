@@ -102,7 +102,8 @@ async function checkWay(
 function expectKernel(kernel: FakePolicyKernel, { firewall, sets }: CompiledPolicy): void {
   const byText = (rows: readonly unknown[]) => rows.map((row) => JSON.stringify(row)).toSorted();
   expect(byText(kernel.state().firewall)).toEqual(byText(firewall));
-  const bare = (rows: readonly IpsetRow[]) => byText(rows.map(({ name, members }) => ({ name, members })));
+  const bare = (rows: readonly IpsetRow[]) =>
+    byText(rows.map(({ name, members }) => ({ name, members: [...members] })));
   expect(bare(kernel.state().sets)).toEqual(bare(sets));
 }
 

@@ -1,6 +1,7 @@
 // The law of the graph: whatever it was told in whatever order, it answers as if it had compiled the whole from scratch.
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
+import type { IpsetRow } from "../../../src/host/ipset-state.ts";
 import { compilePolicy } from "../../../src/policy/compile.ts";
 import type { CompiledPolicy } from "../../../src/policy/compile.ts";
 import { createPolicyGraph } from "../../../src/policy/graph.ts";
@@ -22,7 +23,9 @@ test("after any events compiled() is compilePolicy of all there is, and what is 
         for (let time = 0; time < times; time += 1) graph.apply(time === 0 ? event : structuredClone(event));
         if (!isAsked && index < steps.length - 1) continue;
         const compiled = graph.compiled();
-        expect(compiled).toEqual(compilePolicy(model.snapshot("n1"), settings));
+        expect({ ...compiled, sets: compiled.sets.map(plain) }).toEqual(
+          compilePolicy(model.snapshot("n1"), settings),
+        );
         expect(Array.from(compiled.specs.keys())).toEqual(
           compiled.sets.flatMap(({ name }) => (compiled.specs.has(name) ? name : [])),
         );
@@ -46,13 +49,17 @@ function expectKept(last: CompiledPolicy, next: CompiledPolicy): void {
   const sets = new Map(last.sets.map((row) => [row.name, row]));
   for (const row of next.sets) {
     const before = sets.get(row.name);
-    if (before && isEqual(before, row)) expect(row).toBe(before);
+    if (before && isEqual(plain(before), plain(row))) expect(row).toBe(before);
   }
-  if (isEqual(last.sets, next.sets)) expect(next.sets).toBe(last.sets);
-  const isSame = [last.firewall, last.sets, last.profiles].every((part, index) =>
-    isEqual(part, [next.firewall, next.sets, next.profiles][index]),
-  );
-  if (isSame && isEqual([...last.specs], [...next.specs])) expect(next).toBe(last);
+  const isSetsSame = isEqual(last.sets.map(plain), next.sets.map(plain));
+  if (isSetsSame) expect(next.sets).toBe(last.sets);
+  const isSame = isEqual(last.firewall, next.firewall) && isEqual(last.profiles, next.profiles);
+  if (isSame && isSetsSame && isEqual([...last.specs], [...next.specs])) expect(next).toBe(last);
+}
+
+/** Members as an array, whatever pages they are in. */
+function plain(set: IpsetRow): IpsetRow {
+  return { ...set, members: [...set.members] };
 }
 
 function isEqual(a: unknown, b: unknown): boolean {
