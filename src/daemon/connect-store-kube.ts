@@ -5,6 +5,7 @@ import { createKubeClient } from "../kube/api-client.ts";
 import { loadKubeConnection } from "../kube/config.ts";
 import { createEventWriter } from "../kube/events.ts";
 import type { EventWriter } from "../kube/events.ts";
+import type { NodeTap } from "../policy/kube-policy-source.ts";
 import type { Notice, Store, StoreModules } from "./connect-store.ts";
 import type { Options } from "./options.ts";
 import { VERSION } from "./version.ts";
@@ -27,9 +28,12 @@ export async function connectKube(options: Options, { log, env, signal }: StoreM
     events ??= createEventWriter({ nodeName: name }, { client, log }, signal);
     events.write(notice);
   };
+  // Begins to read with the subnet manager, and so before it is asked for.
+  const nodes = options.networkPolicy ? await createNodeTap() : undefined;
   const manager = createKubeSubnetManager(
     {
       client,
+      alsoRead: nodes,
       identity,
       annotationPrefix: options.kubeAnnotationPrefix,
       netConfigPath: options.netConfigPath,
@@ -48,9 +52,14 @@ export async function connectKube(options: Options, { log, env, signal }: StoreM
     notify,
     openPolicy: async () => {
       const { createKubePolicySource } = await import("../policy/kube-policy-source.ts");
-      return { source: createKubePolicySource({ client }, { log }) };
+      return { source: createKubePolicySource({ client, nodes }, { log }) };
     },
   };
+}
+
+async function createNodeTap(): Promise<NodeTap> {
+  const { createNodeTap: create } = await import("../policy/kube-policy-source.ts");
+  return create();
 }
 
 function warnOfIgnoredFlags({ backend, network, subnetLen }: Options, log: StoreModules["log"]): void {

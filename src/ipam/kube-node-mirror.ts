@@ -4,6 +4,8 @@ import { NODES_PATH, pruneNode } from "../kube/nodes.ts";
 import type { KubeNode } from "../kube/nodes.ts";
 import { runReflector } from "../kube/reflector.ts";
 import type { ReflectorTiming } from "../kube/reflector.ts";
+import { readTogether } from "../kube/reflector-tap.ts";
+import type { ReflectorReader } from "../kube/reflector-tap.ts";
 import type { Logger } from "../net/logger.ts";
 import type { AnnotationNames } from "./kube-annotations-codec.ts";
 import type { KubeHealth } from "./kube-health.ts";
@@ -16,6 +18,8 @@ export interface NodeMirrorOptions {
   readonly names: AnnotationNames;
   readonly config: NetworkConfig;
   readonly timing?: Partial<ReflectorTiming> | undefined;
+  /** Reads all Nodes too: the cluster's API is asked for them once. */
+  readonly alsoRead?: ReflectorReader<unknown> | undefined;
 }
 
 export interface NodeMirrorModules {
@@ -43,37 +47,48 @@ export class NodeMirror {
 
   /** Runs until the abort. */
   async run(signal: AbortSignal): Promise<void> {
-    const { client, log, random, health } = this.#modules;
-    const { names, config, ownName, timing } = this.#options;
-    await runReflector<KubeNode>(
-      {
-        resource: "nodes",
-        path: NODES_PATH,
-        // Backend alloc programs no peer (flannel #1617): thousands of nodes need not be told of each other.
-        ...(config.backend.type === "alloc" && { fieldSelector: `metadata.name=${ownName}` }),
-        prune: (object) => pruneNode(object, { annotationPrefix: names.prefix }),
-        ...(timing && { timing }),
+    const { client, log, random } = this.#modules;
+    const { ownName, timing, alsoRead } = this.#options;
+    const options = { resource: "nodes", path: NODES_PATH, ...(timing && { timing }) };
+    const modules = { client, log, random };
+    const reader = this.#reader();
+    if (alsoRead !== undefined) {
+      const both = readTogether(reader, alsoRead);
+      await runReflector({ ...options, prune: (object) => both.prune(object) }, both, modules, signal);
+      return;
+    }
+    const fieldSelector = this.#readsOwnOnly() ? `metadata.name=${ownName}` : undefined;
+    const prune = (object: unknown): KubeNode => reader.prune(object);
+    await runReflector({ ...options, fieldSelector, prune }, reader, modules, signal);
+  }
+
+  /** Backend alloc programs no peer (flannel #1617): thousands of nodes need not be told of each other. */
+  #readsOwnOnly(): boolean {
+    return this.#options.config.backend.type === "alloc";
+  }
+
+  #reader(): ReflectorReader<KubeNode> {
+    const { health } = this.#modules;
+    const { names, ownName } = this.#options;
+    const isRead = ({ name }: KubeNode): boolean => name === ownName || !this.#readsOwnOnly();
+    return {
+      prune: (object) => pruneNode(object, { annotationPrefix: names.prefix }),
+      onSnapshot: (nodes) => this.#onSnapshot(nodes.filter(isRead)),
+      onPut: (node) => {
+        if (node.name === ownName) this.adoptOwn(node);
+        else if (isRead(node)) this.#tell(this.#book.put(node));
       },
-      {
-        onSnapshot: (nodes) => this.#onSnapshot(nodes),
-        onPut: (node) => {
-          if (node.name === ownName) this.adoptOwn(node);
-          else this.#tell(this.#book.put(node));
-        },
-        onDelete: ({ name }) => {
-          if (name === ownName) this.#setOwn(undefined);
-          else this.#tell(this.#book.remove(name));
-        },
-        onHealth: ({ connected, problem }) => {
-          health.connected = connected;
-          if (problem === undefined) health.ok("nodes");
-          else health.problem("nodes", problem);
-          this.#announce();
-        },
+      onDelete: (node) => {
+        if (node.name === ownName) this.#setOwn(undefined);
+        else if (isRead(node)) this.#tell(this.#book.remove(node.name));
       },
-      { client, log, random },
-      signal,
-    );
+      onHealth: ({ connected, problem }) => {
+        health.connected = connected;
+        if (problem === undefined) health.ok("nodes");
+        else health.problem("nodes", problem);
+        this.#announce();
+      },
+    };
   }
 
   get synced(): boolean {

@@ -7,6 +7,7 @@ import { KubeApiError } from "../kube/errors.ts";
 import type { NodeEvent } from "../kube/events.ts";
 import { readNodeOfPod } from "../kube/pods.ts";
 import type { ReflectorTiming } from "../kube/reflector.ts";
+import type { ReflectorReader } from "../kube/reflector-tap.ts";
 import { InvalidValueError } from "../net/errors.ts";
 import { SILENT_LOGGER } from "../net/logger.ts";
 import type { Logger } from "../net/logger.ts";
@@ -39,6 +40,8 @@ export interface KubeSubnetManagerOptions {
   /** --set-node-network-unavailable */
   readonly setNodeNetworkUnavailable: boolean;
   readonly timing?: Partial<ReflectorTiming>;
+  /** Gets all Nodes too, of the same list and watch. */
+  readonly alsoRead?: ReflectorReader<unknown> | undefined;
 }
 
 export interface KubeSubnetManagerModules {
@@ -204,10 +207,10 @@ class NodeSubnetManager implements KubeSubnetManager {
     const config = this.#config ?? (await this.networkConfig(signal));
     const nodeName = await this.#resolveNodeName(signal);
     this.#nodeName = nodeName;
-    const { client, timing, setNodeNetworkUnavailable: setsCondition } = this.#options;
+    const { client, timing, alsoRead, setNodeNetworkUnavailable: setsCondition } = this.#options;
     const shared = { client, log: this.#log, health: this.#healthBook, random: this.#random };
     const names = this.#names;
-    const mirror = new NodeMirror({ ownName: nodeName, names, config, timing }, shared);
+    const mirror = new NodeMirror({ ownName: nodeName, names, config, timing, alsoRead }, shared);
     const own = new OwnNode(
       { nodeName, names, config, setsCondition },
       { ...shared, mirror, now: this.#now, report: this.#report },

@@ -1,7 +1,8 @@
 // Namespaces, pods, nodes and NetworkPolicies from the Kubernetes API, each cut down to what policy needs while it is read.
 import type { KubeClient } from "../kube/api-client.ts";
 import { runReflector } from "../kube/reflector.ts";
-import type { ReflectorHealth, ReflectorTiming } from "../kube/reflector.ts";
+import type { ReflectorHandlers, ReflectorHealth, ReflectorTiming } from "../kube/reflector.ts";
+import { ReflectorTap } from "../kube/reflector-tap.ts";
 import { SILENT_LOGGER } from "../net/logger.ts";
 import type { Logger } from "../net/logger.ts";
 import { ObjectFeed } from "./object-feed.ts";
@@ -45,6 +46,15 @@ export interface KubePolicySourceOptions {
   /** Not closed by the source. */
   readonly client: KubeClient;
   readonly timing?: Partial<ReflectorTiming>;
+  /** Where somebody else lists and watches all Nodes: what `createNodeTap` has made, given to him. */
+  readonly nodes?: NodeTap | undefined;
+}
+
+export type NodeTap = ReflectorTap<FeedEntry<"nodes">>;
+
+/** For who mirrors Nodes anyway: thousands of large objects that report to the API all the time are read once. */
+export function createNodeTap(): NodeTap {
+  return new ReflectorTap({ prune: (object) => readEntry("nodes", object), keyOf: ({ key }) => key });
 }
 
 export interface KubePolicySourceModules {
@@ -79,39 +89,46 @@ interface Reflection {
   readonly health: Map<PolicyKind, ReflectorHealth>;
 }
 
-async function reflect(
-  kind: PolicyKind,
-  { options, modules, feed, health }: Reflection,
-  signal: AbortSignal,
-): Promise<void> {
+async function reflect(kind: PolicyKind, reflection: Reflection, signal: AbortSignal): Promise<void> {
+  const { options, modules } = reflection;
   const { log = SILENT_LOGGER, random } = modules;
+  const handlers = handlersOf(kind, reflection);
+  if (kind === "nodes" && options.nodes !== undefined) {
+    await options.nodes.follow(handlers, signal);
+    return;
+  }
   const { resource, path } = RESOURCES[kind];
-  await runReflector<FeedEntry<PolicyKind>>(
-    {
-      resource,
-      path,
-      prune: (object) => pruneObject(kind, object),
-      ...(options.timing && { timing: options.timing }),
-    },
-    {
-      onSnapshot: (entries) => feed.snapshot(kind, entries),
-      onPut: (entry) => feed.put(kind, entry),
-      onDelete: (entry) => {
-        feed.remove(kind, entry.key);
-        if (kind === "namespaces") removePoliciesOf(feed, entry);
-      },
-      onHealth: (report) => {
-        const problem =
-          report.problem === undefined ? undefined : `${report.problem}${cureOf(kind, report.problem)}`;
-        if (problem !== undefined) log.warn({ resource }, problem);
-        else if (health.get(kind)?.problem !== undefined)
-          log.info({ resource }, `Kubernetes: ${resource}: works again`);
-        health.set(kind, { connected: report.connected, ...(problem !== undefined && { problem }) });
-      },
-    },
+  const prune = (object: unknown): FeedEntry<PolicyKind> => pruneObject(kind, object);
+  await runReflector(
+    { resource, path, prune, ...(options.timing && { timing: options.timing }) },
+    handlers,
     { client: options.client, log, ...(random && { random }) },
     signal,
   );
+}
+
+function handlersOf(
+  kind: PolicyKind,
+  { modules, feed, health }: Reflection,
+): ReflectorHandlers<FeedEntry<PolicyKind>> {
+  const { log = SILENT_LOGGER } = modules;
+  const { resource } = RESOURCES[kind];
+  return {
+    onSnapshot: (entries) => feed.snapshot(kind, entries),
+    onPut: (entry) => feed.put(kind, entry),
+    onDelete: (entry) => {
+      feed.remove(kind, entry.key);
+      if (kind === "namespaces") removePoliciesOf(feed, entry);
+    },
+    onHealth: (report) => {
+      const problem =
+        report.problem === undefined ? undefined : `${report.problem}${cureOf(kind, report.problem)}`;
+      if (problem !== undefined) log.warn({ resource }, problem);
+      else if (health.get(kind)?.problem !== undefined)
+        log.info({ resource }, `Kubernetes: ${resource}: works again`);
+      health.set(kind, { connected: report.connected, ...(problem !== undefined && { problem }) });
+    },
+  };
 }
 
 function pruneObject(kind: PolicyKind, object: unknown): FeedEntry<PolicyKind> {

@@ -4,7 +4,7 @@ import { startFakeKube } from "../support/fake-kube/fake-kube.ts";
 import type { FakeKube } from "../support/fake-kube/fake-kube.ts";
 import { httpGet } from "../support/http.ts";
 import type { HttpAnswer } from "../support/http.ts";
-import { bareNode } from "../support/kube-nodes.ts";
+import { bareNode, nodeObject } from "../support/kube-nodes.ts";
 import { startKubeNode } from "../support/kube-node.ts";
 import type { KubeNode } from "../support/kube-node.ts";
 import { waitFor } from "../support/wait.ts";
@@ -89,6 +89,15 @@ test("ADD is answered when the pod, once the API shows it, is isolated and known
   fake.delete("pods", "next", "a");
   await waitFor("the pod to be forgotten", async () => (await setsWith(IP)) === 0);
   expect(await node.run("ls /run/flannel/attachments")).not.toContain("c2");
+});
+
+test("leases and policy read the Nodes of the cluster together: one list, one watch", async () => {
+  fake.put("nodes", nodeObject("n8", { index: 8 }));
+  await waitFor("the route", async () => (await node.run("ip route")).includes("10.244.8.0/24"));
+  // It is in force only when it has heard of Nodes, too.
+  expect((await node.daemon.status()).policy).toMatchObject({ enforced: true });
+  const ofNodes = fake.requests.filter(({ path }) => path.startsWith("/api/v1/nodes?"));
+  expect(ofNodes.map(({ verb }) => verb)).toEqual(["list", "watch"]);
 });
 
 test("wrong requests are refused in words, and GC ends what is not listed", async () => {

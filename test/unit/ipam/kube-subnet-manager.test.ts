@@ -10,7 +10,9 @@ import type { AcquireRequest, PublicIpWish } from "../../../src/ipam/subnet-mana
 import type { NodeEvent } from "../../../src/kube/events.ts";
 import { parseIp } from "../../../src/net/ip.ts";
 import { startFakeKube } from "../../support/fake-kube/fake-kube.ts";
+import type { ReflectorReader } from "../../../src/kube/reflector-tap.ts";
 import type { FakeKube } from "../../support/fake-kube/fake-kube.ts";
+import type { KubeObject } from "../../support/fake-kube/objects.ts";
 import { clientOf, QUICK } from "../../support/kube-mirror.ts";
 import { bareNode, nodeObject } from "../../support/kube-nodes.ts";
 import { memoryLogger } from "../../support/memory-logger.ts";
@@ -251,6 +253,30 @@ describe("the network's configuration", () => {
     fake.put("nodes", nodeObject("peer", { index: 1 }));
     const { events } = await run();
     expect(events).toMatchObject([{ type: "snapshot", leases: [{ nodeName: "me" }] }]);
+  });
+
+  test("who reads Nodes too gets all of them, also where leases are of our own Node alone", async () => {
+    writeFileSync(netConfigPath, '{"Network":"10.244.0.0/16","Backend":{"Type":"alloc"}}');
+    fake.put("nodes", bareNode("me", "10.244.9.0/24"));
+    fake.put("nodes", nodeObject("peer", { index: 1 }));
+    const told: string[] = [];
+    const alsoRead: ReflectorReader<string> = {
+      prune: (object) => (object as KubeObject).metadata.name,
+      onSnapshot: (names) => void told.push(`snapshot ${names.toSorted().join(",")}`),
+      onPut: (name) => void told.push(`put ${name}`),
+      onDelete: (name) => void told.push(`delete ${name}`),
+    };
+    const { events } = await run(create({ alsoRead }));
+    fake.put("nodes", nodeObject("peer2", { index: 2 }));
+    fake.delete("nodes", "peer");
+    await waitFor("what the other reader gets", () => told.includes("delete peer"));
+    expect(told.filter((line) => !line.includes("put me"))).toEqual([
+      "snapshot me,peer",
+      "put peer2",
+      "delete peer",
+    ]);
+    expect(events).toMatchObject([{ type: "snapshot", leases: [{ nodeName: "me" }] }]);
+    expect(fake.requests.filter(({ path }) => path.startsWith("/api/v1/nodes?"))).toHaveLength(2);
   });
 });
 

@@ -1,6 +1,7 @@
 // The policy source on Kubernetes, against the fake API server: compliance, and what only Kubernetes has.
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { createKubePolicySource } from "../../../src/policy/kube-policy-source.ts";
+import { runReflector } from "../../../src/kube/reflector.ts";
+import { createKubePolicySource, createNodeTap } from "../../../src/policy/kube-policy-source.ts";
 import { startFakeKube } from "../../support/fake-kube/fake-kube.ts";
 import type { FakeKube } from "../../support/fake-kube/fake-kube.ts";
 import type { ResourceName } from "../../support/fake-kube/resources.ts";
@@ -14,7 +15,8 @@ import {
   policySourceCompliance,
 } from "../../support/policy-source-compliance.ts";
 import type { Listener, Manifest, PolicyStoreDriver } from "../../support/policy-source-compliance.ts";
-import type { PolicyKind } from "../../../src/policy/source.ts";
+import type { KubeClient } from "../../../src/kube/api-client.ts";
+import type { PolicyKind, PolicySource } from "../../../src/policy/source.ts";
 import { waitFor } from "../../support/wait.ts";
 
 const RESOURCE: Readonly<Record<PolicyKind, ResourceName>> = {
@@ -28,12 +30,24 @@ function put(fake: FakeKube, kind: PolicyKind, object: Manifest): void {
   fake.put(RESOURCE[kind], object);
 }
 
-async function openFake(): Promise<PolicyStoreDriver> {
+/** A source that gets its Nodes from a mirror that others run; the signal ends that. */
+function createTappedSource(client: KubeClient, signal: AbortSignal): PolicySource {
+  const nodes = createNodeTap();
+  const options = { resource: "nodes", path: "/api/v1/nodes", timing: QUICK };
+  void runReflector({ ...options, prune: (object) => nodes.prune(object) }, nodes, { client }, signal);
+  return createKubePolicySource({ client, timing: QUICK, nodes });
+}
+
+async function openFake(isTapped: boolean): Promise<PolicyStoreDriver> {
   const fake = await startFakeKube();
   for (const { metadata } of fake.list("namespaces")) fake.delete("namespaces", metadata.name);
   const client = clientOf(fake);
+  const ending = new AbortController();
   return {
-    createSource: () => createKubePolicySource({ client, timing: QUICK }),
+    createSource: () =>
+      isTapped
+        ? createTappedSource(client, ending.signal)
+        : createKubePolicySource({ client, timing: QUICK }),
     put: (kind, object) => Promise.resolve(put(fake, kind, object)),
     remove: (kind, name, namespace) => {
       // Of a namespace only the last event: what was in it may come later by its own watch.
@@ -50,13 +64,15 @@ async function openFake(): Promise<PolicyStoreDriver> {
     down: () => fake.faults.down(),
     up: () => fake.faults.up(),
     close: async () => {
+      ending.abort();
       client.close();
       await fake.close();
     },
   };
 }
 
-policySourceCompliance("Kubernetes", openFake);
+policySourceCompliance("Kubernetes", () => openFake(false));
+policySourceCompliance("Kubernetes with a mirror of Nodes of somebody else's", () => openFake(true));
 
 describe("on Kubernetes", () => {
   let fake: FakeKube;
