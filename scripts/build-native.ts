@@ -16,8 +16,8 @@ export interface BuildNativeOptions {
 
 const ROOT = path.resolve(import.meta.dirname, "..");
 
-/** `udp`: the packet path of the udp backend. `memory`: gives resident pages of node's code back. */
-export const NATIVE_ADDONS = ["udp", "memory"] as const;
+/** `udp`: the packet path of the udp backend. `memory`: gives resident pages of node's code back. `nflog`: reads denied packets. */
+export const NATIVE_ADDONS = ["udp", "memory", "nflog"] as const;
 type AddonName = (typeof NATIVE_ADDONS)[number];
 
 /** Headers of another architecture are the same: they are N-API's C interface. */
@@ -46,8 +46,8 @@ export function findCompiler(target: Architecture = process.arch as Architecture
 }
 
 /**
- * Writes dist/udp.node and dist/memory.node. Without a compiler it says what is missing and writes nothing: every other
- * backend does without the one, and all do without the other.
+ * Writes dist/NAME.node for each addon. Without a compiler it says what is missing and writes nothing: every other backend
+ * does without the first one, and all do without the others.
  * @returns whether they were built
  * @throws if the compiler refuses the sources
  */
@@ -61,7 +61,7 @@ export function buildNative(options: BuildNativeOptions = {}): boolean {
         : `gcc-${target === "arm64" ? "aarch64" : "x86-64"}-linux-gnu`;
     console.error(
       `build: no C compiler for ${target}, so there is no udp.node and the udp backend will not start, and no memory.node, ` +
-        `so the daemon takes some 30 MB more; apt-get install ${what}, then build again`,
+        `so the daemon takes some 30 MB more, and no nflog.node, so tcpdump reads denied packets; apt-get install ${what}, then build again`,
     );
     return false;
   }

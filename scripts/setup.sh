@@ -86,13 +86,13 @@ fi
 
 # Built already, from sources that have not changed since (a removed file changes its directory).
 built=dist/.built
-outputs=(dist/flanneld.mjs dist/flannel dist/udp.node dist/memory.node)
+outputs=(dist/flanneld.mjs dist/flannel dist/udp.node dist/memory.node dist/nflog.node)
 for output in "${outputs[@]}"; do
   [ -e "$output" ] || rm -f "$built"
 done
 # Nor has a build without a compiler all it should have.
 compgen -G 'dist/flanneld-chunks/raw-*.node' >/dev/null || rm -f "$built"
-if [ ! -e "$built" ] || [ -n "$(find src cni-plugin native/udp native/memory scripts package.json package-lock.json -newer "$built" -print -quit)" ]; then
+if [ ! -e "$built" ] || [ -n "$(find src cni-plugin native/udp native/memory native/nflog scripts package.json package-lock.json -newer "$built" -print -quit)" ]; then
   mkdir -p dist
   # The stamp is older than any source that changes while the build runs.
   touch dist/.building

@@ -80,7 +80,7 @@ export const POLICY_FLAGS: readonly FlagSpec[] = [
     group: POLICY,
     default: 0,
     valueName: "N",
-    help: "log each denied packet with its pod and the policies that isolate it, at most ten a second: through this NFLOG group, which tcpdump reads; 0 turns it off",
+    help: "log each denied packet with its pod and the policies that isolate it, at most ten a second: through this NFLOG group, which nobody else may read; 0 turns it off",
   },
   {
     kind: "integer",

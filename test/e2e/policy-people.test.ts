@@ -33,7 +33,10 @@ let stranger: LabPod;
 showLogsOfFailures(() => cluster);
 beforeAll(async () => {
   const daemonFlags = ["--network-policy", "--policy-log-group=118"];
-  cluster = await startTestCluster({ nodes: 1, pods: 0, daemonFlags });
+  // With no more capabilities than the container in deploy/ gives.
+  const bounded = ["setpriv", "--bounding-set=-all,+net_admin,+net_raw", "--no-new-privs"];
+  const daemonCommand = [...bounded, ...DAEMON_COMMAND];
+  cluster = await startTestCluster({ nodes: 1, pods: 0, daemonFlags, daemonCommand });
   node = cluster.node("n1");
   server = await addPod(node, { name: "server", labels: { app: "server" } });
   friend = await addPod(node, { name: "friend", labels: { role: "friend" } });

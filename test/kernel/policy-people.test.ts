@@ -1,4 +1,8 @@
 // What people are told of policy, against a real kernel: does it agree, what has it counted, which packets were denied.
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { createDeniedCounts } from "../../src/daemon/policy/denied-counts.ts";
 import { startDeniedLog } from "../../src/daemon/policy/denied-log.ts";
@@ -199,7 +203,7 @@ test("the log names pod, packet and policy of each denied packet, also after tcp
     return child;
   };
   const options = { group: GROUP, settings: SETTINGS, snapshot: () => graph.snapshot(), signal: stop.signal };
-  const watch = startDeniedLog(options, { spawnBytes: spawnInNode, log });
+  const watch = startDeniedLog(options, { addon: undefined, spawnBytes: spawnInNode, log });
   const linesTo = (port: number) => log.lines.filter(({ fields }) => fields["port"] === port);
   const sendUntilLogged = (from: TestNamespace, address: string, port: number) =>
     waitFor(
@@ -250,8 +254,8 @@ test.for([
       spawnBytes("nsenter", [`--net=/run/netns/${node.name}`, "--", ...before, command, ...args], handlers);
   const log = memoryLogger();
   const options = { group: 119, settings: SETTINGS, snapshot: () => graph.snapshot(), signal: stop.signal };
-  const watches = [startDeniedLog(options, { spawnBytes: spawnWith(wrapper), log })];
-  if (wrapper.length === 0) watches.push(startDeniedLog(options, { spawnBytes: spawnWith([]), log }));
+  const watches = [startDeniedLog(options, { addon: undefined, spawnBytes: spawnWith(wrapper), log })];
+  if (wrapper.length === 0) watches.push(startDeniedLog(options, { addon: undefined, spawnBytes: spawnWith([]), log }));
   try {
     const problem = await waitFor(why, () => watches.map((watch) => watch.problem()).find((text) => text?.includes(cure)), {
       timeoutMs: 30_000,
@@ -263,3 +267,41 @@ test.for([
     await Promise.all(watches.map(({ ended }) => ended));
   }
 }); // prettier-ignore
+
+/** What deploy/ gives the daemon: the container (CAP_NET_ADMIN, CAP_NET_RAW), and in these two the unit. */
+const DEPLOYED = ["setpriv", "--bounding-set=-all,+net_admin,+net_raw", "--no-new-privs"];
+const NFLOG_INSIDE = join(import.meta.dirname, "../support/nflog-inside.ts");
+
+test("a socket of our own reads denied packets with the capabilities of deploy/, and says when the group is taken", async () => {
+  const start = () => {
+    const args = [...DEPLOYED, process.execPath, NFLOG_INSIDE, String(GROUP)];
+    const child = spawn("nsenter", [`--net=/run/netns/${node.name}`, "--", ...args], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    const lines: string[] = [];
+    createInterface({ input: child.stdout }).on("line", (line) => lines.push(line));
+    const ended = once(child, "close");
+    return { child, lines, ended };
+  };
+  const patient = { timeoutMs: 30_000, intervalMs: 200 };
+  const first = start();
+  const second: ReturnType<typeof start>[] = [];
+  const readBy = (reader: ReturnType<typeof start>, port: number) => async (): Promise<boolean> => {
+    await send(outside, POD, port);
+    return reader.lines.some((line) => line.includes(`"port":${port}}`));
+  };
+  try {
+    await waitFor("a denied packet", readBy(first, 8090), patient);
+    expect(JSON.parse(first.lines[0] ?? "")).toMatchObject({ src: OUTSIDE, dst: POD });
+    second.push(start());
+    await waitFor("the other reader's problem", () => second[0]?.lines[0], patient);
+    expect(second[0]?.lines[0]).toContain(`another program reads NFLOG group ${GROUP}`);
+    // Asked to end, it ends, and lets go of the group.
+    first.child.kill("SIGTERM");
+    expect(await first.ended).toEqual([0, null]);
+    expect(first.lines.at(-1)).toBe('{"ended":true}');
+    await waitFor("the other reader to have its turn", readBy(second[0]!, 8091), patient);
+  } finally {
+    for (const { child } of [first, ...second]) child.kill("SIGKILL");
+  }
+});

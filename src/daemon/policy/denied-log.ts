@@ -1,4 +1,5 @@
 // Log lines of denied packets, on request: read from the kernel's NFLOG group, at most so many a second.
+import { loadNflogAddon } from "../../kernel/nflog/addon.ts";
 import { watchNflog } from "../../kernel/nflog/watch-nflog.ts";
 import type { LoggedPacket, NflogModules, NflogWatch } from "../../kernel/nflog/watch-nflog.ts";
 import type { PolicySettings } from "../../policy/settings.ts";
@@ -25,10 +26,16 @@ const BURST = 50;
 /** The snapshot that names pods and policies is at most this old. */
 const DESCRIBER_MAX_AGE_MS = 3_000;
 
-/** Runs until the signal. Without tcpdump it says so, and tries again each minute. */
+/**
+ * Runs until the signal.
+ * @param modules.addon default: the one that was built; where there is none, tcpdump, and without that it says so each minute
+ */
 export function startDeniedLog(options: DeniedLogOptions, modules: DeniedLogModules): NflogWatch {
   const { group, signal } = options;
-  return watchNflog({ group, signal, onPacket: createDeniedLogger(options, modules) }, modules);
+  return watchNflog(
+    { group, signal, onPacket: createDeniedLogger(options, modules) },
+    { addon: loadNflogAddon(), ...modules },
+  );
 }
 
 export function createDeniedLogger(

@@ -1,8 +1,10 @@
-// Tells of packets that rules with NFLOG copy to a group: one `tcpdump` child that reads the group, kept alive.
+// Tells of packets that rules with NFLOG copy to a group: read by a socket of ours or by a `tcpdump` child, kept alive.
 import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "../../net/logger.ts";
-import type { SpawnBytes } from "../exec.ts";
+import type { ByteHandlers, LineProcess, SpawnBytes } from "../exec.ts";
 import { restartDelayMs } from "../monitor.ts";
+import { readGroup } from "./addon.ts";
+import type { NflogAddon } from "./addon.ts";
 import { parsePacketHeader } from "./ip-header-codec.ts";
 import type { PacketHeader } from "./ip-header-codec.ts";
 import { parseNflogMessage } from "./nflog-codec.ts";
@@ -22,6 +24,8 @@ export interface NflogOptions {
 }
 
 export interface NflogModules {
+  /** Where it was built; without it tcpdump reads. */
+  readonly addon?: NflogAddon | undefined;
   readonly spawnBytes: SpawnBytes;
   readonly log: Logger;
 }
@@ -46,38 +50,36 @@ export function watchNflog(options: NflogOptions, modules: NflogModules): NflogW
 
 async function keepWatching(
   { group, signal, onPacket }: NflogOptions,
-  { spawnBytes, log }: NflogModules,
+  modules: NflogModules,
   state: { problem: string | undefined },
 ): Promise<void> {
   let restartMs = 0;
   while (!signal.aborted) {
     const startedAt = performance.now();
     const settled = setTimeout(() => (state.problem = undefined), SETTLED_MS);
-    const reason = await readOnce(group, signal, spawnBytes, onPacket);
+    const reason = await readOnce(group, signal, modules, onPacket);
     clearTimeout(settled);
     if (signal.aborted) return;
     const isMissing = reason.includes("ENOENT");
     restartMs = isMissing ? MISSING_RETRY_MS : restartDelayMs(restartMs, performance.now() - startedAt);
     const problem = `denied packets are not logged: ${explain(reason, group)}`;
-    if (problem !== state.problem) log.warn({ reason, restartMs }, problem);
+    if (problem !== state.problem) modules.log.warn({ reason, restartMs }, problem);
     state.problem = problem;
     await delay(restartMs, undefined, { signal }).catch(() => {});
   }
 }
 
-/** One child from its start to its end. @returns why it ended */
+/** One reader from its start to its end. @returns why it ended */
 async function readOnce(
   group: number,
   signal: AbortSignal,
-  spawnBytes: SpawnBytes,
+  modules: NflogModules,
   onPacket: (packet: LoggedPacket) => void,
 ): Promise<string> {
   const reader = createPcapReader(LINKTYPE_NFLOG);
   const broken = new AbortController();
   let lastWords = "";
-  // -U: each packet at once. -Z root: not a user that a small image does not have.
-  const args = ["-i", `nflog:${group}`, "-n", "-U", "-s", String(SNAP_BYTES), "-Z", "root", "-w", "-"];
-  const child = spawnBytes("tcpdump", args, {
+  const child = startReader(group, modules, {
     signal: AbortSignal.any([signal, broken.signal]),
     onBytes(piece) {
       if (broken.signal.aborted) return;
@@ -101,15 +103,29 @@ async function readOnce(
   return lastWords === "" ? end : `${end}: ${lastWords}`;
 }
 
+function startReader(group: number, modules: NflogModules, handlers: ByteHandlers): LineProcess {
+  if (modules.addon !== undefined)
+    return readGroup(modules.addon, { group, copyBytes: SNAP_BYTES }, handlers);
+  // -U: each packet at once. -Z root: not a user that a small image does not have.
+  const args = ["-i", `nflog:${group}`, "-n", "-U", "-s", String(SNAP_BYTES), "-Z", "root", "-w", "-"];
+  return modules.spawnBytes("tcpdump", args, handlers);
+}
+
 function explain(reason: string, group: number): string {
-  if (reason.includes("ENOENT")) return "tcpdump is not found; install it (Debian, Alpine: tcpdump)";
-  // The kernel says EPERM of a group that another socket has bound (nfnetlink_log.c, nfulnl_recv_config).
-  if (/listen on group/.test(reason))
+  // The kernel says EPERM of a group that another socket has bound (nfnetlink_log.c, nfulnl_recv_config). It would also say so
+  // without CAP_NET_ADMIN, but then there would be no rules.
+  if (/listen on group|: bind: E(?:PERM|BUSY)/.test(reason))
     return `another program reads NFLOG group ${group}; choose another --policy-log-group (${reason})`;
+  if (/: (?:socket|bind): /.test(reason))
+    return `NFLOG group ${group} cannot be read; does the kernel have nfnetlink_log? modprobe nfnetlink_log (${reason})`;
+  if (reason.includes("ENOENT")) return "tcpdump is not found; install it (Debian, Alpine: tcpdump)";
   // It changes to a user as the last thing before it reads, though it is that user already (tcpdump.c, droproot).
   if (/change to '/.test(reason))
-    return `tcpdump lacks CAP_SETGID; add it to CapabilityBoundingSet= of the unit or to the container's capabilities (${reason})`;
+    return (
+      "tcpdump lacks CAP_SETGID; add it to CapabilityBoundingSet= of the unit or to the container's capabilities, or build " +
+      `nflog.node (npm run build, with gcc), which needs neither (${reason})`
+    );
   if (/permi/i.test(reason))
     return `tcpdump may not read NFLOG; it needs CAP_NET_ADMIN and CAP_NET_RAW (${reason})`;
-  return `tcpdump ended (${reason}); it is started again`;
+  return `the reader of NFLOG group ${group} ended (${reason}); it is started again`;
 }

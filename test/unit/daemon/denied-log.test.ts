@@ -158,7 +158,7 @@ describe("the child that reads the group", () => {
     await waitFor("a packet", () => packets.length > 0);
     await waitFor("the problem to be gone", () => watch.problem() === undefined);
     expect(warnings).toEqual([
-      "denied packets are not logged: tcpdump ended (SIGTERM: this is no pcap stream); it is started again",
+      "denied packets are not logged: the reader of NFLOG group 7 ended (SIGTERM: this is no pcap stream); it is started again",
     ]);
     expect(packets[0]).toMatchObject({ prefix: "p", src: "10.0.0.1", dst: "10.0.0.2", protocol: 17 });
     stop.abort();
