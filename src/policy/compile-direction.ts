@@ -9,8 +9,9 @@ import { contentDigest } from "./digest.ts";
 import { buildDispatch } from "./dispatch.ts";
 import type { DispatchBranch, DispatchLeaf } from "./dispatch.ts";
 import { policyNames } from "./names.ts";
-import { sortMembers } from "./resolve.ts";
-import { makeAnew } from "./reuse.ts";
+import type { PolicyNames } from "./names.ts";
+import { sortUnique } from "./resolve.ts";
+import { keepSame, makeAnew } from "./reuse.ts";
 import type { Reuse } from "./reuse.ts";
 import type { SetSpec } from "./sets.ts";
 import type { Direction } from "./snapshot.ts";
@@ -45,8 +46,8 @@ export interface DirectionPlan {
   readonly chains: readonly Chain[];
   /** Sets of pods, those of children before those of their branches. */
   readonly podSets: readonly IpsetRow[];
-  /** Sets of peers and ports by name. */
-  readonly specs: ReadonlyMap<string, SetSpec>;
+  /** Sets of peers and ports by name, those of each chain. */
+  readonly specs: readonly ReadonlyMap<string, SetSpec>[];
   readonly profiles: readonly CompiledProfile[];
 }
 
@@ -66,13 +67,13 @@ interface Branch extends DispatchBranch, Pods {}
 
 /** What may be there from the last time, for one direction of one family. */
 export interface DirectionParts {
+  /** By the digest of its chain. */
   readonly leaf: Reuse<Leaf>;
+  /** By the digests of its children. */
   readonly branch: Reuse<Branch>;
-  /** By its digest, which says all of its rules. */
-  readonly chain: Reuse<Chain>;
 }
 
-const NEW_PARTS: DirectionParts = { leaf: makeAnew, branch: makeAnew, chain: makeAnew };
+const NEW_PARTS: DirectionParts = { leaf: makeAnew, branch: makeAnew };
 
 /** In whatever order the pods come. */
 export function compileDirection(
@@ -80,79 +81,82 @@ export function compileDirection(
   place: ChainPlace,
   parts = NEW_PARTS,
 ): DirectionPlan {
+  const naming: Naming = { ...place, names: policyNames(place.settings.prefix) };
   const leaves = [...Map.groupBy(isolated, ({ chain }) => chain.digest)]
     .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([digest, pods]) => parts.leaf(digest, pods, () => compileLeaf(digest, pods, place, parts)));
+    .map(([digest, pods]) => parts.leaf(digest, pods, (before) => compileLeaf(digest, pods, naming, before)));
   const tree = buildDispatch<Leaf, Branch>(leaves, (children) => {
     const content = children.map(({ digest }) => digest).join(" ");
-    return parts.branch(content, children, () => compileBranch(content, children, place, parts));
+    return parts.branch(content, children, (before) => {
+      const digest = before?.digest ?? contentDigest(content);
+      return compileBranch(digest, children, naming, before);
+    });
   });
   const { root, nodes = [] } = tree ?? {};
   return {
     target: root && targetOf(root),
     chains: [...leaves, ...nodes.filter(({ kind }) => kind === "branch")].map(({ chain }) => chain),
     podSets: nodes.map(({ set }) => set),
-    specs: new Map(leaves.flatMap(({ specs }) => Array.from(specs))),
+    specs: leaves.map(({ specs }) => specs),
     profiles: leaves.map(({ profile }) => profile),
   };
+}
+
+interface Naming extends ChainPlace {
+  readonly names: PolicyNames;
 }
 
 function targetOf({ chain, set }: Pods): DispatchTarget {
   return { chain: chain.name, set: set.name };
 }
 
-function compileLeaf(
-  digest: string,
-  pods: readonly IsolatedPod[],
-  place: ChainPlace,
-  parts: DirectionParts,
-): Leaf {
-  const { direction, family } = place;
-  const rows = podsOf(digest, pods, place);
+/** The digest says what rules there are and what sets they name. */
+function compileLeaf(digest: string, pods: readonly IsolatedPod[], naming: Naming, before?: Leaf): Leaf {
+  const { direction, family, names } = naming;
   const [first] = pods;
-  const chain = parts.chain(digest, [], () => rows.chain(first?.chain.rules ?? []));
+  const chain = names.podChain(direction, digest);
+  const ips = pods.flatMap((pod) => pod.ips);
+  const set = setOf(digest, ips, naming);
+  const profile: CompiledProfile = {
+    direction,
+    family,
+    chain,
+    set: set.name,
+    policies: unionOf(pods),
+    pods: pods.map(({ key }) => key).sort(),
+  };
   return {
     kind: "leaf",
     digest,
-    ips: rows.ips,
-    chain,
-    set: rows.set,
-    specs: first?.chain.specs ?? new Map(),
-    profile: {
-      direction,
-      family,
-      chain: chain.name,
-      set: rows.set.name,
-      policies: unionOf(pods),
-      pods: pods.map(({ key }) => key).sort(),
-    },
-  };
-}
-
-function compileBranch(
-  content: string,
-  children: readonly (Leaf | Branch)[],
-  place: ChainPlace,
-  parts: DirectionParts,
-): Branch {
-  const digest = contentDigest(content);
-  const rows = podsOf(digest, children, place);
-  const chain = parts.chain(digest, [], () => rows.chain(branchRules(children.map(targetOf), place)));
-  return { kind: "branch", digest, ips: rows.ips, chain, set: rows.set };
-}
-
-function podsOf(
-  digest: string,
-  pods: readonly { readonly ips: readonly Ip[] }[],
-  { direction, family, settings }: ChainPlace,
-) {
-  const names = policyNames(settings.prefix);
-  const ips = pods.flatMap((each) => each.ips);
-  return {
     ips,
-    set: podSet(names.podSet(direction, family, digest), family, ips.length > 1 ? sortMembers(ips) : ips),
-    chain: (rules: readonly Rule[]) => policyChain(names.podChain(direction, digest), family, rules),
+    chain: before?.chain ?? policyChain(chain, family, first?.chain.rules ?? []),
+    set: keepSame(before?.set, set),
+    specs: before?.specs ?? first?.chain.specs ?? new Map(),
+    profile: keepSame(before?.profile, profile),
   };
+}
+
+/** The digest says which children it has. */
+function compileBranch(
+  digest: string,
+  children: readonly (Leaf | Branch)[],
+  naming: Naming,
+  before?: Branch,
+): Branch {
+  const { direction, family, names } = naming;
+  const chain = names.podChain(direction, digest);
+  const ips = children.flatMap((child) => child.ips);
+  return {
+    kind: "branch",
+    digest,
+    ips,
+    chain: before?.chain ?? policyChain(chain, family, branchRules(children.map(targetOf), naming)),
+    set: keepSame(before?.set, setOf(digest, ips, naming)),
+  };
+}
+
+function setOf(digest: string, ips: readonly Ip[], { direction, family, names }: Naming): IpsetRow {
+  return podSet(names.podSet(direction, family, digest), family, sortUnique([...ips]));
 }
 
 /** `members` are sorted and unique. */
@@ -171,14 +175,10 @@ function unionOf([first, ...others]: readonly IsolatedPod[]): readonly string[] 
   return [...new Set([...policies, ...others.flatMap((pod) => pod.policies)])].sort();
 }
 
-function branchRules(
-  children: readonly DispatchTarget[],
-  { direction, settings }: ChainPlace,
-): readonly Rule[] {
-  const { deny } = policyNames(settings.prefix);
+function branchRules(children: readonly DispatchTarget[], { direction, names }: Naming): readonly Rule[] {
   return [
     ...children.map(({ set, chain }) => [...matchSet(set, subjectSide(direction)), "-g", chain]),
     // A pod that is in the set of the branch and in none below: between two updates, or by somebody's hand.
-    ["-g", deny[direction]],
+    ["-g", names.deny[direction]],
   ];
 }

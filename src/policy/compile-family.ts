@@ -9,8 +9,8 @@ import { podSet, policyChain } from "./compile-direction.ts";
 import type { CompiledProfile, DirectionPlan } from "./compile-direction.ts";
 import { contentDigest } from "./digest.ts";
 import { policyNames } from "./names.ts";
-import { sortMembers } from "./resolve.ts";
-import { makeAnew } from "./reuse.ts";
+import { sortUnique } from "./resolve.ts";
+import { keepSame, makeAnew } from "./reuse.ts";
 import type { Reuse } from "./reuse.ts";
 import { setType } from "./sets.ts";
 import type { SetSpec } from "./sets.ts";
@@ -31,7 +31,12 @@ export interface FamilyPlan {
 /** What may be there from the last time, for one family. */
 export interface FamilyParts {
   readonly fixed: Reuse<FixedRows>;
+  readonly specs: Reuse<ReadonlyMap<string, SetSpec>>;
+  /** Sets of all pods, by name. */
+  readonly set: Reuse<IpsetRow>;
 }
+
+const NEW_PARTS: FamilyParts = { fixed: makeAnew, specs: makeAnew, set: makeAnew };
 
 /** Rows that are there whatever pods are isolated: before and after the chains of these. */
 interface FixedRows {
@@ -45,23 +50,52 @@ export function compileFamily(
   family: Family,
   { egress, ingress }: Readonly<Record<Direction, DirectionPlan>>,
   known: readonly Ip[],
-  parts: FamilyParts = { fixed: makeAnew },
+  parts = NEW_PARTS,
 ): FamilyPlan {
   const names = policyNames(settings.prefix);
   // The set of known pods is replaced along with what it relies on, and changes by members where that stays.
   const relies = [egress, ingress].map(({ target }) => target?.chain ?? "").join(" ");
   const knownSet = names.knownSet(family, contentDigest(relies));
   const input: ChainInput = { family, settings, names, knownSet };
-  const fixed = parts.fixed(relies, [], () => compileFixed(input, egress.target, ingress.target));
-  const members = sortMembers(known);
+  const fixed = parts.fixed("fixed", [relies], (before) =>
+    keepRows(before, compileFixed(input, egress.target, ingress.target)),
+  );
+  const specs = [...egress.specs, ...ingress.specs];
+  const members = sortUnique([...known]);
+  const setOfAll = (name: string, counters: boolean): IpsetRow =>
+    parts.set(name, members, () => podSet(name, family, members, counters));
   const denied = settings.countDenied
-    ? DIRECTIONS.map((direction) => podSet(names.deniedSet(direction, family), family, members, true))
+    ? DIRECTIONS.map((direction) => setOfAll(names.deniedSet(direction, family), true))
     : [];
   return {
     firewall: [...fixed.before, ...egress.chains, ...ingress.chains, ...fixed.after],
-    specs: new Map([...egress.specs, ...ingress.specs].sort(([a], [b]) => (a < b ? -1 : 1))),
-    podSets: [...egress.podSets, ...ingress.podSets, ...denied, podSet(knownSet, family, members)],
+    specs: parts.specs("specs", specs, (before) => sortSpecs(specs, before)),
+    podSets: [...egress.podSets, ...ingress.podSets, ...denied, setOfAll(knownSet, false)],
     profiles: [...egress.profiles, ...ingress.profiles],
+  };
+}
+
+/** `before` if it has the same names, since a name says what its spec is. */
+function sortSpecs(
+  parts: readonly ReadonlyMap<string, SetSpec>[],
+  before?: ReadonlyMap<string, SetSpec>,
+): ReadonlyMap<string, SetSpec> {
+  const all = new Map<string, SetSpec>();
+  for (const specs of parts) specs.forEach((spec, name) => all.set(name, spec));
+  if (before?.size === all.size && [...before.keys()].every((name) => all.has(name))) return before;
+  const sorted = new Map<string, SetSpec>();
+  for (const name of [...all.keys()].sort()) {
+    const spec = all.get(name);
+    if (spec !== undefined) sorted.set(name, spec);
+  }
+  return sorted;
+}
+
+/** The settings say how many rows there are. */
+function keepRows(last: FixedRows | undefined, { before, after }: FixedRows): FixedRows {
+  return {
+    before: before.map((row, index) => keepSame(last?.before[index], row)),
+    after: after.map((row, index) => keepSame(last?.after[index], row)),
   };
 }
 

@@ -45,22 +45,32 @@ export function compilePolicy(snapshot: PolicySnapshot, settings: PolicySettings
     const known = index.localPods.flatMap((pod) => ipsOfFamily(pod, family));
     return compileFamily(settings, family, { egress: planOf("egress"), ingress: planOf("ingress") }, known);
   });
-  return joinPlans(plans, (name, spec) => compileSet(name, spec, resolveSet(spec, index)));
+  return joinPlans(plans, joinSpecs(plans), (name, spec) => compileSet(name, spec, resolveSet(spec, index)));
 }
 
-/** The plans of all families as one; `rowOf` is asked for the sets of peers and ports. */
+/** What the sets of peers and ports of all families are about. */
+export function joinSpecs(plans: readonly FamilyPlan[]): ReadonlyMap<string, SetSpec> {
+  const all = new Map<string, SetSpec>();
+  for (const { specs } of plans) specs.forEach((spec, name) => all.set(name, spec));
+  return all;
+}
+
+/** The plans of all families as one; `rowOf` is asked for the sets of peers and ports, that is of the `specs` of the plans. */
 export function joinPlans(
   plans: readonly FamilyPlan[],
+  specs: ReadonlyMap<string, SetSpec>,
   rowOf: (name: string, spec: SetSpec) => IpsetRow,
 ): CompiledPolicy {
+  const sets: IpsetRow[] = [];
+  for (const plan of plans) {
+    plan.specs.forEach((spec, name) => sets.push(rowOf(name, spec)));
+    sets.push(...plan.podSets);
+  }
   return {
     firewall: plans.flatMap(({ firewall }) => firewall),
-    sets: plans.flatMap(({ specs, podSets }) => [
-      ...Array.from(specs, ([name, spec]) => rowOf(name, spec)),
-      ...podSets,
-    ]),
+    sets,
     profiles: plans.flatMap(({ profiles }) => profiles),
-    specs: new Map(plans.flatMap(({ specs }) => Array.from(specs))),
+    specs,
   };
 }
 

@@ -1,5 +1,6 @@
 // SHA-256 in plain TypeScript, for names that follow from content; policy stays free of node modules.
 
+const ENCODER = new TextEncoder();
 const BASE32 = "abcdefghijklmnopqrstuvwxyz234567";
 
 /** Characters of a digest in a name: 80 bits, so that nobody finds a policy whose chain has another's name. */
@@ -7,7 +8,7 @@ export const DIGEST_LENGTH = 16;
 
 /** The first 80 bits of SHA-256 of the text's UTF-8, in RFC 4648 base32, lower case. */
 export function contentDigest(text: string): string {
-  const bytes = sha256(new TextEncoder().encode(text));
+  const bytes = sha256(ENCODER.encode(text));
   let name = "";
   let buffer = 0;
   let bits = 0;

@@ -1,5 +1,5 @@
 // The cluster as the policy engine has been told of it, event by event, and what follows from it for this node.
-import { joinPlans } from "./compile.ts";
+import { joinPlans, joinSpecs } from "./compile.ts";
 import type { CompiledPolicy } from "./compile.ts";
 import type { FamilyPlan } from "./compile-family.ts";
 import { createBook, writeEvent } from "./graph/books.ts";
@@ -9,6 +9,7 @@ import { keepUnchanged } from "./graph/keep-unchanged.ts";
 import { createMembers } from "./graph/members.ts";
 import { createPodKeeper } from "./graph/pods-in-common.ts";
 import { createSubjects } from "./graph/subjects.ts";
+import { createMemory } from "./reuse.ts";
 import type { PolicySettings } from "./settings.ts";
 import { objectKey } from "./snapshot.ts";
 import type { Pod, PolicySnapshot } from "./snapshot.ts";
@@ -96,14 +97,20 @@ export function createPolicyGraph({ nodeName, settings }: PolicyGraphOptions): P
     }
   };
 
+  const specsOf = createMemory().reuse<CompiledPolicy["specs"]>();
   let plans: readonly FamilyPlan[] | undefined;
   let last: CompiledPolicy | undefined;
   const compiled = (): CompiledPolicy => {
     const next = subjects.plans();
     if (last === undefined || next !== plans) {
       plans = next;
-      members.choose(new Map(plans.flatMap(({ specs }) => Array.from(specs))));
-      last = keepUnchanged(last, joinPlans(plans, members.rowOf));
+      const specs = specsOf(
+        "specs",
+        plans.map((plan) => plan.specs),
+        () => joinSpecs(next),
+      );
+      if (specs !== last?.specs) members.choose(specs);
+      last = keepUnchanged(last, joinPlans(plans, specs, members.rowOf));
     } else {
       const { specs } = last;
       const sets = last.sets.map((row) => (specs.has(row.name) ? members.rowOf(row.name) : row));

@@ -11,15 +11,25 @@ import type { NamedPortsSpec, NamespaceSpec, PeerSpec, SetSpec } from "./sets.ts
 
 /** Members as ipset prints them, sorted and unique. */
 export function resolveSet(spec: SetSpec, index: ClusterIndex): readonly string[] {
-  const members =
+  const members: string[] =
     spec.kind === "peers"
       ? spec.peers.flatMap((peer) => resolvePeer(peer, spec.family, index))
-      : resolveNamedPorts(spec, index);
-  return sortMembers(members);
+      : [...resolveNamedPorts(spec, index)];
+  return sortUnique(members);
 }
 
-export function sortMembers(members: Iterable<string>): readonly string[] {
-  return [...new Set(members)].sort();
+/** Sorts `members` itself and drops what is there twice. */
+export function sortUnique(members: string[]): readonly string[] {
+  members.sort();
+  let kept = 0;
+  for (const member of members) {
+    if (kept === 0 || members[kept - 1] !== member) {
+      members[kept] = member;
+      kept += 1;
+    }
+  }
+  members.length = kept;
+  return members;
 }
 
 export function resolvePeer(peer: PeerSpec, family: Family, index: ClusterIndex): readonly string[] {

@@ -1,7 +1,11 @@
 // Gives again what was made of the same parts: so that one pod more does not make anew what is about the others.
+import { sameData } from "./same-data.ts";
 
-/** What `make` gives. It depends on nothing but the key and the parts, which are compared as objects. */
-export type Reuse<T> = (key: string, parts: readonly unknown[], make: () => T) => T;
+/**
+ * What `make` gives. It depends on nothing but the key and the parts, which are compared as objects. Of other parts it is made
+ * anew, and told what the key had before, so that what says the same can stay the same object.
+ */
+export type Reuse<T> = (key: string, parts: readonly unknown[], make: (before?: T) => T) => T;
 
 /** Remembers nothing. */
 export function makeAnew<T>(_key: string, _parts: readonly unknown[], make: () => T): T {
@@ -33,20 +37,25 @@ export function createMemory(): Memory {
           known.isAsked = true;
           return known.value;
         }
-        const value = make();
+        const value = make(known?.value);
         entries.set(key, { parts, value, isAsked: true });
         return value;
       };
     },
     sweep: () => {
       for (const entries of stores) {
-        for (const [key, entry] of entries) {
+        entries.forEach((entry, key) => {
           if (!entry.isAsked) entries.delete(key);
           entry.isAsked = false;
-        }
+        });
       }
     },
   };
+}
+
+/** Plain data: `before` if it says the same. */
+export function keepSame<T>(before: T | undefined, now: T): T {
+  return before !== undefined && sameData(before, now) ? before : now;
 }
 
 /** True for the same objects, or equal strings, in the same order. */

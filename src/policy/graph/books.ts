@@ -1,5 +1,5 @@
 // The objects of one kind that are known, and what an event changes of them.
-import { sameData } from "./same-data.ts";
+import { sameData } from "../same-data.ts";
 
 export interface Book<T> {
   readonly get: (key: string) => T | undefined;

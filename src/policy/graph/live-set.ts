@@ -3,7 +3,7 @@ import type { IpsetRow } from "../../host/ipset-state.ts";
 import { changeMembers, pageMembers } from "../../host/member-list.ts";
 import type { Family } from "../../net/ip.ts";
 import { compileSet } from "../compile-family.ts";
-import { resolveBlock } from "../resolve.ts";
+import { resolveBlock, sortUnique } from "../resolve.ts";
 import type { SetSpec } from "../sets.ts";
 
 export interface LiveSet {
@@ -41,18 +41,4 @@ export function createLiveSet(name: string, spec: SetSpec, members: string[]): L
 function fixedMembers(spec: SetSpec): ReadonlySet<string> {
   const peers = spec.kind === "peers" ? spec.peers : [];
   return new Set(peers.flatMap((peer) => (peer.kind === "block" ? resolveBlock(peer) : [])));
-}
-
-/** Sorts `members` itself on the way. */
-function sortUnique(members: string[]): readonly string[] {
-  members.sort();
-  let kept = 0;
-  for (const member of members) {
-    if (kept === 0 || members[kept - 1] !== member) {
-      members[kept] = member;
-      kept += 1;
-    }
-  }
-  members.length = kept;
-  return members;
 }

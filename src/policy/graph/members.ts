@@ -49,10 +49,11 @@ export function createMembers(world: World): Members {
         sets.delete(set.name);
         index.remove(set.spec, set);
       }
-      for (const set of fillSets(
-        [...specs].filter(([name]) => !sets.has(name)),
-        world,
-      )) {
+      const missing: (readonly [string, SetSpec])[] = [];
+      specs.forEach((spec, name) => {
+        if (!sets.has(name)) missing.push([name, spec]);
+      });
+      for (const set of fillSets(missing, world)) {
         sets.set(set.name, set);
         index.add(set.spec, set);
       }

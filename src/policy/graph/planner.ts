@@ -1,6 +1,5 @@
 // From the pods of this node and the policies that isolate them to the plans of all families; what is as it was is not made anew.
 import type { Family, Ip } from "../../net/ip.ts";
-import { familyOf } from "../../net/ip.ts";
 import { compileDirection } from "../compile-direction.ts";
 import type { DirectionParts, DirectionPlan, IsolatedPod } from "../compile-direction.ts";
 import { compileFamily } from "../compile-family.ts";
@@ -31,7 +30,7 @@ export function selectionOf(policies: readonly Policy[]): Selection {
 /** A pod of this node. An object with other contents is another object. */
 export interface PlannedPod {
   readonly key: string;
-  readonly ips: readonly Ip[];
+  readonly ips: Readonly<Record<Family, readonly Ip[]>>;
   readonly selections: Readonly<Record<Direction, Selection>>;
 }
 
@@ -47,9 +46,9 @@ function createFamilyPlanner(settings: PolicySettings, family: Family) {
   const planEgress = createDirectionPlanner({ settings, family, direction: "egress" });
   const planIngress = createDirectionPlanner({ settings, family, direction: "ingress" });
   const memory = createMemory();
-  const parts: FamilyParts = { fixed: memory.reuse() };
+  const parts: FamilyParts = { fixed: memory.reuse(), specs: memory.reuse(), set: memory.reuse() };
   return (pods: readonly PlannedPod[]): FamilyPlan => {
-    const known = pods.flatMap(({ ips }) => ofFamily(family, ips));
+    const known = pods.flatMap(({ ips }) => ips[family]);
     const plans = { egress: planEgress(pods), ingress: planIngress(pods) };
     const plan = compileFamily(settings, family, plans, known, parts);
     memory.sweep();
@@ -60,7 +59,7 @@ function createFamilyPlanner(settings: PolicySettings, family: Family) {
 function createDirectionPlanner(place: ChainPlace) {
   const isolate = createIsolation(place);
   const memory = createMemory();
-  const parts: DirectionParts = { leaf: memory.reuse(), branch: memory.reuse(), chain: memory.reuse() };
+  const parts: DirectionParts = { leaf: memory.reuse(), branch: memory.reuse() };
   let last: { readonly isolated: readonly IsolatedPod[]; readonly plan: DirectionPlan } | undefined;
   return (pods: readonly PlannedPod[]): DirectionPlan => {
     const isolated = isolate(pods);
@@ -78,22 +77,22 @@ function createIsolation(place: ChainPlace) {
   const isolatedOf = new WeakMap<PlannedPod, IsolatedPod>();
   const isolate = (pod: PlannedPod): IsolatedPod | undefined => {
     const { id, names, policies } = pod.selections[place.direction];
-    if (policies.length === 0 || !pod.ips.some((ip) => familyOf(ip) === place.family)) return undefined;
+    const ips = pod.ips[place.family];
+    if (policies.length === 0 || ips.length === 0) return undefined;
     const chain = chainOf(id, policies, () => compileProfile(policies, place));
     const known = isolatedOf.get(pod);
     if (known?.chain === chain) return known;
-    const ips = ofFamily(place.family, pod.ips);
     const isolated = { key: pod.key, ips, chain, policies: names };
     isolatedOf.set(pod, isolated);
     return isolated;
   };
   return (pods: readonly PlannedPod[]): readonly IsolatedPod[] => {
-    const isolated = pods.flatMap((pod) => isolate(pod) ?? []);
+    const isolated: IsolatedPod[] = [];
+    for (const pod of pods) {
+      const one = isolate(pod);
+      if (one !== undefined) isolated.push(one);
+    }
     memory.sweep();
     return isolated;
   };
-}
-
-function ofFamily(family: Family, ips: readonly Ip[]): readonly Ip[] {
-  return ips.filter((ip) => familyOf(ip) === family);
 }

@@ -1,6 +1,6 @@
 // What pods have in common (labels of a deployment, ports of its containers) is kept once, however many objects came with it.
 import type { Pod } from "../snapshot.ts";
-import { sameData } from "./same-data.ts";
+import { sameData } from "../same-data.ts";
 
 export interface PodKeeper {
   /** The pod as it is kept: equal, with parts that others may hold too. `known` is what it takes the place of. */

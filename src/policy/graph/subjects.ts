@@ -1,5 +1,6 @@
 // The pods of this node and the policies that isolate them: from these follow all chains, and which sets are needed.
-import type { Ip } from "../../net/ip.ts";
+import type { Family, Ip } from "../../net/ip.ts";
+import { familyOf } from "../../net/ip.ts";
 import type { FamilyPlan } from "../compile-family.ts";
 import { sameItems } from "../reuse.ts";
 import { selects } from "../selector.ts";
@@ -19,6 +20,7 @@ export interface Subjects {
 interface Subject extends PlannedPod {
   readonly namespace: string;
   readonly labels: Labels;
+  readonly allIps: readonly Ip[];
   /** Policies that select it, of whatever types, in no order. */
   readonly selectedBy: ReadonlySet<Policy>;
 }
@@ -42,8 +44,16 @@ export function createSubjects(
         return;
       }
       const { namespace, labels } = pod;
-      if (known !== undefined && known.labels === labels && sameItems(known.ips, ips)) return;
-      set({ key, namespace, labels, ips, selectedBy: selecting(labels, policiesIn(namespace)) });
+      if (known !== undefined && known.labels === labels && sameItems(known.allIps, ips)) return;
+      const selectedBy = selecting(labels, policiesIn(namespace));
+      set({
+        key,
+        namespace,
+        labels,
+        allIps: ips,
+        ips: { 4: ofFamily(4, ips), 6: ofFamily(6, ips) },
+        selectedBy,
+      });
     },
     policy: (before, after) => {
       const { namespace } = before ?? after ?? { namespace: "" };
@@ -58,6 +68,10 @@ export function createSubjects(
     },
     plans: () => (plans ??= planner([...subjects.values()])),
   };
+}
+
+function ofFamily(family: Family, ips: readonly Ip[]): readonly Ip[] {
+  return ips.filter((ip) => familyOf(ip) === family);
 }
 
 function selecting(labels: Labels, policies: Iterable<Policy>): ReadonlySet<Policy> {

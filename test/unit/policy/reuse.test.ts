@@ -1,6 +1,6 @@
 // What is made once and given again, and when it is not.
 import { expect, test } from "vitest";
-import { createMemory, makeAnew } from "../../../src/policy/reuse.ts";
+import { createMemory, keepSame, makeAnew } from "../../../src/policy/reuse.ts";
 
 test("what is made of the same parts is the same object, until nobody asks for it any more", () => {
   const memory = createMemory();
@@ -34,4 +34,13 @@ test("each kind of thing has keys of its own, and who remembers nothing makes al
   const [numbers, texts] = [memory.reuse<number>(), memory.reuse<string>()];
   expect([numbers("key", [], () => 1), texts("key", [], () => "one")]).toEqual([1, "one"]);
   expect([makeAnew("key", [], () => 1), makeAnew("key", [], () => 2)]).toEqual([1, 2]);
+});
+
+test("who makes it anew is told what the key had before, and equal data stays the same object", () => {
+  const listOf = createMemory().reuse<readonly string[]>();
+  const ask = (part: object, ...list: readonly string[]) =>
+    listOf("key", [part], (before) => keepSame(before, [...list]));
+  const first = ask({}, "a");
+  expect(ask({}, "a")).toBe(first);
+  expect(ask({}, "b")).toEqual(["b"]);
 });
