@@ -1,6 +1,7 @@
 // What others read once the node is ready: subnet.env, the CNI conflist, the service manager.
 import { familiesOf, networkOf, subnetOf } from "../backends/peers.ts";
 import type { Backend, LocalNode } from "../backends/backend.ts";
+import { subnetKeyOf } from "../ipam/lease.ts";
 import type { Lease } from "../ipam/lease.ts";
 import type { NetworkConfig } from "../ipam/network-config.ts";
 import { renderSubnetFile } from "../ipam/subnet-file-codec.ts";
@@ -27,7 +28,7 @@ export function publishNode(
     options.subnetFile,
     renderSubnetFile({ ipv4: range(4), ipv6: range(6), mtu, ipMasq: options.ipMasq }),
   );
-  log.info({ file: options.subnetFile, subnet: self.subnet, mtu }, "wrote subnet file");
+  log.info({ file: options.subnetFile, subnet: subnetKeyOf(self), mtu }, "wrote subnet file");
   if (options.cniConfFile === undefined) return;
   const { addWait, addFailure } = options.policy;
   const policy = { socket: options.statusSocket, waitSeconds: addWait, onFailure: addFailure };

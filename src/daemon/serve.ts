@@ -6,6 +6,7 @@ import type { DataPath } from "../host/data-path.ts";
 import type { KernelTables } from "../host/kernel-table.ts";
 import type { Ownership } from "../host/ownership.ts";
 import type { HostFacts } from "../host/uplink.ts";
+import { subnetKeyOf } from "../ipam/lease.ts";
 import type { Lease } from "../ipam/lease.ts";
 import type { NetworkConfig } from "../ipam/network-config.ts";
 import type { PublicIpWish } from "../ipam/subnet-manager.ts";
@@ -175,6 +176,7 @@ async function beginPolicy(
     variant: host.iptables,
     networks: familiesOf(cluster.config),
     podCidrs: subnetsOf(joined.self),
+    ownDevices: host.ownership.devices,
   };
   const { store } = cluster;
   return startPolicy(options, parts, { ...modules, notify: (notice) => store.notify(notice) }, signal);
@@ -227,9 +229,10 @@ function createAgent(
       request,
       becomeReady: async (self, node) => {
         publishNode(options, { config, backend, self, node }, log);
-        log.info({ subnet: self.subnet, uplink: node.uplink.name, backend: backend.type }, "ready");
+        const subnet = subnetKeyOf(self);
+        log.info({ subnet, uplink: node.uplink.name, backend: backend.type }, "ready");
         store.markReady();
-        await notifier.ready(`${backend.type} ${self.subnet} via ${node.uplink.name}`);
+        await notifier.ready(`${backend.type} ${subnet} via ${node.uplink.name}`);
       },
     },
   );

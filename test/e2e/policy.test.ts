@@ -1,8 +1,14 @@
 // Network policy at work with real packets: across nodes and on one, at the birth of pods, over restarts and against drift.
-import { existsSync } from "node:fs";
+import { existsSync, rmSync, writeFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Cluster } from "../../lab/cluster.ts";
-import { CONFLIST_FILE, DAEMON_COMMAND, SUBNET_FILE } from "../../lab/daemon-process.ts";
+import {
+  CONFLIST_FILE,
+  DAEMON_COMMAND,
+  HEALTH_PORT,
+  httpGet,
+  SUBNET_FILE,
+} from "../../lab/daemon-process.ts";
 import type { MachineProcess } from "../../lab/machine.ts";
 import type { LabNode, LabPod } from "../../lab/node.ts";
 import { CniError } from "../../lab/runtime.ts";
@@ -242,6 +248,34 @@ test.each([
   await waitFor("the repair", async () => ((await n1.daemon.status()).policy?.repairsTotal ?? 0) > before);
   await expectPolicyInForce();
   expect(n1.daemon.log().slice(logBefore)).toMatch(told);
+});
+
+test("pods at a bridge that policy does not watch: not ready, ADD is refused, and each says the cure", async () => {
+  await n1.daemon.stop();
+  await n1.daemon.start({ flags: ["--policy-pod-interface=cbr9"], waitReady: false });
+  const cure = /attach by cni0.*--policy-pod-interface=cbr9 --policy-pod-interface=cni0/;
+  const { problems, enforced } = await waitFor("the problem", async () => {
+    const { policy } = await n1.daemon.status().catch(() => ({ policy: undefined }));
+    return policy?.problems.some((text) => cure.test(text)) ? policy : undefined;
+  });
+  expect({ enforced, problems }).toEqual({ enforced: false, problems: [expect.stringMatching(cure)] });
+  expect((await httpGet(n1.machine, HEALTH_PORT, "/readyz"))?.body).toMatch(cure);
+  expect(n1.daemon.log()).toMatch(cure);
+  const refusal = await addPod(n1, { name: "unwatched" }).catch((error: unknown) => error);
+  expect(refusal).toMatchObject({ code: 103, message: expect.stringMatching(cure) });
+  await n1.daemon.restart();
+  expect((await n1.daemon.status()).policy).toMatchObject({ enforced: true, problems: [] });
+});
+
+test("a CNI configuration that hands no pod over is named with its cure, and no more when it has gone", async () => {
+  const old = n1.machine.hostPath("/etc/cni/net.d/05-old.conflist");
+  const problems = async () => (await n1.daemon.status()).policy?.problems ?? [];
+  writeFileSync(old, JSON.stringify({ name: "cbr0", plugins: [{ type: "flannel" }] }));
+  await waitFor("the problem", async () => (await problems())[0]?.includes("05-old.conflist"));
+  expect((await problems())[0]).toContain('add "networkPolicy": {}');
+  expect((await httpGet(n1.machine, HEALTH_PORT, "/readyz"))?.status).toBe(200);
+  rmSync(old);
+  await waitFor("no problem", async () => (await problems()).length === 0);
 });
 
 test("without --network-policy, and after cleanup, nothing of it is left", async () => {

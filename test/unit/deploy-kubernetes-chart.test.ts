@@ -107,6 +107,26 @@ describe.skipIf(!hasHelm)("helm (needs it in PATH: go install helm.sh/helm/v3/cm
     expect(error).toMatch(message);
   });
 
+  const cniConf = [
+    "flannel.cniConf.name=mine",
+    "flannel.cniConf.cniVersion=1.0.0",
+    "flannel.cniConf.plugins[0].type=flannel",
+  ];
+  it("refuses a CNI configuration by which no pod waits for its policy", () => {
+    const { text, error } = render(...cniConf);
+    expect(text).toBe("");
+    expect(error).toMatch(
+      /plugin of type flannel without networkPolicy.*add networkPolicy: \{waitSeconds: 30/,
+    );
+  });
+  it.each(["flannel.networkPolicy=false", "flannel.cniConf.plugins[0].networkPolicy.waitSeconds=9"])(
+    "takes it with %s",
+    (setting) => {
+      const { text } = render(...cniConf, setting);
+      expect(substance(text)["ConfigMap"]).toMatchObject({ data: { "cni-conf.json": { name: "mine" } } });
+    },
+  );
+
   it("writes a configuration that the daemon reads as meant", () => {
     const settings = [
       "podCidrv6=fd00:10:244::/56",

@@ -5,6 +5,7 @@ import type { PolicySource } from "../../policy/source.ts";
 import { attachmentId, incarnationOf, localPodsOf } from "./attachment.ts";
 import type { AnnouncedAttachment, AttachmentKey, StoredAttachment } from "./attachment.ts";
 import type { PolicyAgent } from "./policy-agent.ts";
+import type { PodWiring } from "./pod-wiring.ts";
 import type { PolicyMetrics } from "./policy-metrics.ts";
 
 /** CNI ADD tells the reason to the runtime. */
@@ -37,6 +38,7 @@ export interface AttachmentDeskModules {
   >;
   readonly source: Pick<PolicySource, "health">;
   readonly registry?: PodRegistry;
+  readonly wiring?: Pick<PodWiring, "whyUnwatched">;
   readonly metrics: Pick<PolicyMetrics, "attachment">;
   readonly log: Logger;
   /** Milliseconds since 1970. */
@@ -44,7 +46,7 @@ export interface AttachmentDeskModules {
 }
 
 export function createAttachmentDesk(modules: AttachmentDeskModules): AttachmentDesk {
-  const { agent, registry, metrics, log, now } = modules;
+  const { agent, registry, wiring, metrics, log, now } = modules;
   const { book } = agent;
   const find = (key: AttachmentKey): StoredAttachment | undefined =>
     book.attachments.find((each) => attachmentId(each) === attachmentId(key));
@@ -66,6 +68,10 @@ export function createAttachmentDesk(modules: AttachmentDeskModules): Attachment
       return { kind: "waiting", reason: `it cannot be written to disk: ${(error as Error).message}` };
     }
     registerAgain(attachment);
+    const { hostIfName } = attachment;
+    const unwatched = hostIfName === undefined ? undefined : wiring?.whyUnwatched(hostIfName);
+    // Rules would be in force soon, but no packet of this pod meets them.
+    if (unwatched !== undefined) return { kind: "refused", reason: unwatched };
     while (!agent.isInForce(attachment) && find(attachment) !== undefined && !signal.aborted)
       await agent.nextPass(signal);
     const reason = agent.bridgeProblem ?? whyWaiting(attachment, modules);

@@ -1,5 +1,6 @@
 // Every address of this host by which others may know it, kept by events of the kernel.
 import { isHostAddress } from "../../net/ip.ts";
+import type { HostInterface } from "../../host/uplink.ts";
 import type { Ip } from "../../net/ip.ts";
 import { LIST_ADDRESSES, parseInterfaces } from "../../kernel/address-codec.ts";
 import type { Exec } from "../../kernel/exec.ts";
@@ -7,8 +8,7 @@ import type { KernelEvent } from "../../kernel/monitor-codec.ts";
 
 export interface HostNow {
   readonly addresses: readonly Ip[];
-  /** Names of all interfaces. */
-  readonly interfaces: ReadonlySet<string>;
+  readonly interfaces: readonly HostInterface[];
 }
 
 export interface HostAddresses {
@@ -31,7 +31,7 @@ export function createHostAddresses({ exec }: { readonly exec: Exec }): HostAddr
           addresses.filter(({ ip }) => counts(ip)).map(({ ip }) => [`${name} ${ip}`, ip] as const),
         ),
       );
-      return { addresses: list(), interfaces: new Set(interfaces.map(({ name }) => name)) };
+      return { addresses: list(), interfaces };
     },
     onKernelEvent(event) {
       if (event.kind !== "address" || !counts(event.ip)) return undefined;

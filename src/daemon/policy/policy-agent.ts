@@ -16,6 +16,7 @@ import type { EstablishedCheck } from "./established.ts";
 import { createOwnNode } from "./own-node.ts";
 import type { OwnNode } from "./own-node.ts";
 import { PodBook } from "./pod-book.ts";
+import type { PodWiring } from "./pod-wiring.ts";
 import type { PolicyMetrics } from "./policy-metrics.ts";
 import type { PolicyAgentState } from "./read-source.ts";
 
@@ -26,6 +27,7 @@ export interface PolicyAgentModules {
   readonly inForce: InForceBook;
   readonly switches: BridgeSwitches;
   readonly attachments: AttachmentStore;
+  readonly wiring?: Pick<PodWiring, "problem" | "handOverProblem">;
   /** Where nobody else tells the cluster of our pods. */
   readonly registry?: PodRegistry;
   /** Ends established connections that are denied now; absent: they are kept. */
@@ -204,7 +206,8 @@ export class PolicyAgent {
   /** Why policy cannot be enforced at present, with the cure; undefined if all of it is in force. */
   notReadyReason(): string | undefined {
     if (this.#bridgeProblem !== undefined) return this.#bridgeProblem;
-    const { graph, source } = this.#modules;
+    const { graph, source, wiring } = this.#modules;
+    if (wiring?.problem !== undefined) return wiring.problem;
     if (!graph.synced()) {
       const { problem } = source.health();
       const why = problem === undefined ? "" : `: ${problem}`;
@@ -217,10 +220,14 @@ export class PolicyAgent {
       : "network policy: the first rules are being written";
   }
 
-  /** What an enforcing node cannot do at present: follow changes. */
+  /** What an enforcing node cannot do at present: follow changes, or make new pods wait. */
   problem(): string | undefined {
-    const { source, registry, established } = this.#modules;
-    const problem = source.health().problem ?? registry?.health().problem ?? established?.problem();
+    const { source, registry, established, wiring } = this.#modules;
+    const problem =
+      source.health().problem ??
+      registry?.health().problem ??
+      wiring?.handOverProblem ??
+      established?.problem();
     return problem === undefined ? undefined : `network policy: ${problem}`;
   }
 

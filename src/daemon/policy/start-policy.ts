@@ -1,4 +1,5 @@
 // Builds the policy engine from the options and what the daemon has, and connects its loop, its source and its timers.
+import { dirname, join } from "node:path";
 import { createPolicyApplier } from "../../host/policy-applier.ts";
 import { createConntrackTable } from "../../kernel/conntrack.ts";
 import { exec, spawnBytes, spawnLines } from "../../kernel/exec.ts";
@@ -7,6 +8,7 @@ import { createFirewallTable } from "../../kernel/iptables/firewall-table.ts";
 import type { IptablesVariant } from "../../kernel/iptables/variant.ts";
 import type { KernelEvent } from "../../kernel/monitor-codec.ts";
 import type { NflogWatch } from "../../kernel/nflog/watch-nflog.ts";
+import { cidrContainsIp } from "../../net/cidr.ts";
 import type { Cidr } from "../../net/cidr.ts";
 import type { Family } from "../../net/ip.ts";
 import type { Logger } from "../../net/logger.ts";
@@ -31,6 +33,8 @@ import { chooseFamilies, chooseSettings } from "./choose-settings.ts";
 import { createDeniedCounts } from "./denied-counts.ts";
 import { createEstablishedCheck } from "./established.ts";
 import { createHostAddresses } from "./host-addresses.ts";
+import { createPodWiring } from "./pod-wiring.ts";
+import type { PodWiring } from "./pod-wiring.ts";
 import { PolicyAgent } from "./policy-agent.ts";
 import { registerPolicyMetrics } from "./policy-metrics.ts";
 import type { PolicyAgentState, PolicyReadSource } from "./read-source.ts";
@@ -49,6 +53,8 @@ export interface PolicyParts {
   readonly networks: readonly Family[];
   /** Subnets of our pods. */
   readonly podCidrs: readonly Cidr[];
+  /** The backend's, which are no pods' though they have addresses of our subnet. */
+  readonly ownDevices: readonly string[];
 }
 
 export interface PolicyStartModules {
@@ -88,6 +94,11 @@ export async function startPolicy(
     settings, graph, book: inForce, firewall, denied, exec, state: () => withWarning(agent.state(), deniedLog?.problem()),
   }; // prettier-ignore
   const policyMetrics = registerPolicyMetrics(metrics, read);
+  let { podCidrs } = parts;
+  const wiring = createWiring(options, parts.ownDevices, {
+    podCidrs: () => podCidrs,
+    wires: () => agent.book.attachments.flatMap(({ hostIfName, detached }) => (detached ? [] : (hostIfName ?? []))),
+  }, { log, notify }); // prettier-ignore
   agent = new PolicyAgent(nodeName, {
     source,
     graph,
@@ -95,6 +106,7 @@ export async function startPolicy(
     applier: createPolicyApplier({ sets: createSetTable({ prefix }, { exec }), firewall }),
     switches: createBridgeSwitches({ families }, { exec }),
     attachments: createAttachmentStore(attachmentDirectory(options.subnetFile), log),
+    wiring,
     ...(registry && { registry }),
     ...(options.policy.established === "end" && {
       established: createEstablishedCheck(settings, {
@@ -107,9 +119,18 @@ export async function startPolicy(
     notify,
     request: () => loop?.request(),
   });
-  agent.ownNode.setPodCidrs(parts.podCidrs);
+  agent.ownNode.setPodCidrs(podCidrs);
   loop = startLoop(agent, options, log, signal);
-  const resync = setInterval(() => agent.recheck(), options.iptablesResync * 1_000);
+  const desk = createAttachmentDesk({
+    agent, source, ...(registry && { registry }), wiring, metrics: policyMetrics, log, now: Date.now,
+  }); // prettier-ignore
+  const host = followHost(agent, desk, { wiring, podCidrs: () => podCidrs }, log);
+  const resync = setInterval(() => {
+    agent.recheck();
+    wiring.checkConflist();
+    // Ports of a bridge come and go without an event that we listen to.
+    if (wiring.problem !== undefined) host.readAll();
+  }, options.iptablesResync * 1_000);
   const stopped = Promise.all([
     source.watch((event) => agent.onSourceEvent(event), signal),
     registry?.run(signal),
@@ -118,18 +139,32 @@ export async function startPolicy(
   ])
     .finally(() => clearInterval(resync))
     .then(() => undefined);
-  const desk = createAttachmentDesk({
-    agent, source, ...(registry && { registry }), metrics: policyMetrics, log, now: Date.now,
-  }); // prettier-ignore
   return {
     read,
     agent,
     desk,
     notReadyReason: () => agent.notReadyReason(),
-    onKernelEvent: followHost(agent, desk, log).onKernelEvent,
-    setPodCidrs: (podCidrs) => agent.ownNode.setPodCidrs(podCidrs),
+    onKernelEvent: host.onKernelEvent,
+    setPodCidrs: (changed) => {
+      podCidrs = changed;
+      agent.ownNode.setPodCidrs(changed);
+    },
     stopped,
   };
+}
+
+function createWiring(
+  { policy, cniConfFile, netConfigPath, kubeSubnetMgr }: Options,
+  ownDevices: readonly string[],
+  pods: Pick<Parameters<typeof createPodWiring>[0], "podCidrs" | "wires">,
+  modules: Parameters<typeof createPodWiring>[1],
+): PodWiring {
+  const { podInterfaces } = policy;
+  const places = {
+    ...(cniConfFile !== undefined && { cniDirectory: dirname(cniConfFile) }),
+    ...(kubeSubnetMgr && { cniTemplate: join(dirname(netConfigPath), "cni-conf.json") }),
+  };
+  return createPodWiring({ podInterfaces, ownDevices, ...pods, ...places }, modules);
 }
 
 /** Undefined if nobody asked for it; then none of it is loaded. */
@@ -173,15 +208,17 @@ function startLoop(agent: PolicyAgent, options: Options, log: Logger, signal: Ab
 function followHost(
   agent: PolicyAgent,
   desk: AttachmentDesk,
+  { wiring, podCidrs }: { readonly wiring: PodWiring; readonly podCidrs: () => readonly Cidr[] },
   log: Logger,
-): { readonly onKernelEvent: (event: KernelEvent) => void } {
+): { readonly onKernelEvent: (event: KernelEvent) => void; readonly readAll: () => void } {
   const addresses = createHostAddresses({ exec });
   const readAll = (): void => {
     const seenAtMs = Date.now();
     addresses.read().then(
       (now) => {
         agent.ownNode.setAddresses(now.addresses);
-        desk.endUnwired(now.interfaces, seenAtMs);
+        desk.endUnwired(new Set(now.interfaces.map(({ name }) => name)), seenAtMs);
+        wiring.onInterfaces(now.interfaces);
       },
       (error: unknown) =>
         log.warn({ err: error }, "cannot read the interfaces of this node; trying again at the next change"),
@@ -189,9 +226,12 @@ function followHost(
   };
   readAll();
   return {
+    readAll,
     onKernelEvent(event) {
       const isWireGone = event.kind === "link" && event.deleted && isWire(agent, event.name);
-      if (event.kind === "everything" || isWireGone) readAll();
+      // A bridge for pods begins with its address.
+      const isOfPods = event.kind === "address" && podCidrs().some((cidr) => cidrContainsIp(cidr, event.ip));
+      if (event.kind === "everything" || isWireGone || isOfPods) readAll();
       const changed = addresses.onKernelEvent(event);
       if (changed !== undefined) agent.ownNode.setAddresses(changed);
     },

@@ -31,6 +31,13 @@
 
 {{- define "flannel.cniConf" -}}
 {{- if .Values.flannel.cniConf -}}
+{{- if .Values.flannel.networkPolicy -}}
+{{- range .Values.flannel.cniConf.plugins -}}
+{{- if and (eq .type "flannel") (not (kindIs "map" .networkPolicy)) -}}
+{{- fail "flannel.cniConf has a plugin of type flannel without networkPolicy, so no new pod would wait for its policy: add networkPolicy: {waitSeconds: 30, onFailure: error} to it, or set flannel.networkPolicy=false" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{ toPrettyJson .Values.flannel.cniConf }}
 {{- else -}}
 {

@@ -24,6 +24,10 @@ function start() {
     repairs: 0,
     bridge: undefined,
   };
+  const wiring: { problem: string | undefined; handOverProblem: string | undefined } = {
+    problem: undefined,
+    handOverProblem: undefined,
+  };
   const disk = new Map<string, StoredAttachment>();
   const log = memoryLogger();
   const notices: string[] = [];
@@ -69,13 +73,21 @@ function start() {
       save: (each) => void disk.set(each.containerId, each),
       remove: ({ containerId }) => void disk.delete(containerId),
     },
+    wiring,
     metrics,
     log,
     now: Date.now,
     notify: ({ message }) => void notices.push(message),
     request: () => undefined,
   });
-  const desk = createAttachmentDesk({ agent, source, metrics, log, now: Date.now });
+  const desk = createAttachmentDesk({
+    agent,
+    source,
+    metrics,
+    log,
+    now: Date.now,
+    wiring: { whyUnwatched: (wire) => (wire === "veth9" ? "it attaches by cbr0" : undefined) },
+  });
   const sync = (): void => {
     for (const kind of POLICY_KINDS)
       agent.onSourceEvent({ type: "snapshot", kind, objects: [] } as unknown as PolicyEvent);
@@ -97,7 +109,7 @@ function start() {
         ports: [],
       },
     });
-  return { agent, desk, applied, kernel, disk, log, notices, sync, putPod };
+  return { agent, desk, applied, kernel, wiring, disk, log, notices, sync, putPod };
 }
 
 const POD: AnnouncedAttachment = {
@@ -227,4 +239,33 @@ it("DEL waits until the address is closed", async () => {
   await closed;
   expect(known()).toBe(false);
   expect(disk.get("c1")).toMatchObject({ detached: true });
+});
+
+describe("pods that are not wired as they should be", () => {
+  it("by an interface that is not watched: not ready; that pod's ADD is refused, and it stays known", async () => {
+    const { agent, desk, wiring, sync, putPod } = start();
+    sync();
+    putPod();
+    await agent.pass({ full: false });
+    expect(agent.notReadyReason()).toBeUndefined();
+    wiring.problem = "pods attach by cbr0";
+    expect(agent.notReadyReason()).toBe("pods attach by cbr0");
+    expect(agent.state().problems).toContain("pods attach by cbr0");
+    const announced = { ...POD, hostIfName: "veth9" };
+    expect(await desk.attach(announced, AbortSignal.timeout(60_000))).toEqual({
+      kind: "refused",
+      reason: "it attaches by cbr0",
+    });
+    expect(agent.book.attachments).toHaveLength(1);
+  });
+
+  it("without a word by CNI: ready, and said", async () => {
+    const { agent, wiring, sync } = start();
+    sync();
+    await agent.pass({ full: false });
+    wiring.handOverProblem = "add networkPolicy";
+    expect(agent.notReadyReason()).toBeUndefined();
+    // The source of this test has a problem of its own.
+    expect(agent.state().problems).toHaveLength(1);
+  });
 });
