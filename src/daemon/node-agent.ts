@@ -189,7 +189,8 @@ export class NodeAgent {
     const ownKey = subnetKeyOf(this.#self);
     const peers = [...this.#book.values()].filter((lease) => subnetKeyOf(lease) !== ownKey);
     const { backend, config } = this.#options;
-    const input = { self: this.#self, peers, node: this.#node, config };
+    const planned = { self: this.#self, node: this.#node };
+    const input = { ...planned, peers, config };
     this.#plan = planHost(backend, input, this.#options.plan);
     // Before the writes: their echoes must be compared with what they were meant to be.
     const { ownership } = this.#options;
@@ -203,7 +204,7 @@ export class NodeAgent {
     if (report.tables.some(({ failed }) => failed.length > 0)) complete = false;
     if (this.#dataPathProblem !== undefined) complete = false;
     else if (!this.#ready && !this.#hasEssentialFailure(report))
-      complete = (await this.#tryBecomingReady()) && complete;
+      complete = (await this.#tryBecomingReady(planned)) && complete;
     this.#publishChanges();
     return complete && !this.#unpublished;
   }
@@ -218,11 +219,19 @@ export class NodeAgent {
     return report.tables.some(({ table, failed }) => ESSENTIAL_TABLES.has(table) && failed.length > 0);
   }
 
-  async #tryBecomingReady(): Promise<boolean> {
+  /** Files are about what the host has. If the store has given us another subnet meanwhile, the next pass writes them. */
+  async #tryBecomingReady({
+    self,
+    node,
+  }: {
+    readonly self: Lease;
+    readonly node: LocalNode;
+  }): Promise<boolean> {
+    if (this.#self !== self) return false;
     try {
-      await this.#modules.becomeReady(this.#self, this.#node);
-      this.#ready = true;
-      return true;
+      await this.#modules.becomeReady(self, node);
+      this.#ready = this.#self === self;
+      return this.#ready;
     } catch (error) {
       this.#modules.log.error({ err: error }, "not ready: cannot write what runtimes read; trying again");
       return false;

@@ -21,11 +21,18 @@ function factsWith(address: string): HostFacts {
   return { interfaces: [{ name: "eth0", index: 2, mtu: 1500, up: true, addresses }], routes };
 }
 
-function createAgent(updateLease: (lease: Lease) => Promise<void>) {
+function createAgent(
+  updateLease: (lease: Lease) => Promise<void>,
+  during: {
+    readonly apply?: (agent: NodeAgent) => void;
+    readonly becomeReady?: (agent: NodeAgent) => void;
+  } = {},
+) {
+  const files: (string | undefined)[] = [];
   const applied: HostState[] = [];
   let facts = factsWith("192.0.2.1");
   const config = networkConfig("vxlan");
-  const agent = new NodeAgent(
+  const agent: NodeAgent = new NodeAgent(
     {
       config,
       backend: createBackend(config),
@@ -46,6 +53,7 @@ function createAgent(updateLease: (lease: Lease) => Promise<void>) {
       applier: {
         apply: (desired) => {
           applied.push(desired);
+          during.apply?.(agent);
           return Promise.resolve({ tables: [] });
         },
         invalidate: () => undefined,
@@ -55,13 +63,18 @@ function createAgent(updateLease: (lease: Lease) => Promise<void>) {
       log: memoryLogger(),
       now: () => 0,
       request: () => undefined,
-      becomeReady: () => Promise.resolve(),
+      becomeReady: ({ subnet }) => {
+        files.push(subnet);
+        during.becomeReady?.(agent);
+        return Promise.resolve();
+      },
     },
   );
   agent.onLeaseEvent({ type: "snapshot", leases: [lease(1, "vxlan"), lease(2, "vxlan")] });
   return {
     agent,
     applied,
+    files,
     moveTo: (address: string) => {
       facts = factsWith(address);
     },
@@ -109,3 +122,23 @@ test("a change is published once while the store is silent, again after a failur
   await waitFor("the pass to be complete", () => agent.pass({ full: false }));
   expect(asked).toHaveLength(2);
 });
+
+// Found under load: subnet.env named the new subnet while the device still had the old one.
+test.each(["apply", "becomeReady"] as const)(
+  "another subnet that comes while a pass is at %s is not what runtimes read until the host has it",
+  async (moment) => {
+    const other = lease(3, "vxlan");
+    let given = false;
+    const give = (agent: NodeAgent): void => {
+      if (!given) agent.onOwnLease(other);
+      given = true;
+    };
+    const { agent, files } = createAgent(() => Promise.resolve(), { [moment]: give });
+    expect(await agent.pass({ full: false })).toBe(false);
+    expect(agent.ready).toBe(false);
+    expect(files).toEqual(moment === "apply" ? [] : [lease(1, "vxlan").subnet]);
+    expect(await agent.pass({ full: false })).toBe(true);
+    expect(agent.ready).toBe(true);
+    expect(files.at(-1)).toBe(other.subnet);
+  },
+);
