@@ -67,7 +67,16 @@ export function createEvaluator(
   snapshot: PolicySnapshot,
   semantics: PolicySemantics = DEFAULT_POLICY_SETTINGS,
 ): (packet: Packet) => PacketVerdict {
-  const world = { snapshot, semantics, owners: ownersOf(snapshot.pods) };
+  let owners: World["owners"] | undefined;
+  const world: World = {
+    snapshot,
+    semantics,
+    // Of a large cluster some milliseconds, which many an evaluator that is asked nothing need not spend.
+    get owners() {
+      owners ??= ownersOf(snapshot.pods);
+      return owners;
+    },
+  };
   return (packet) => {
     const exempt = exemption(packet);
     const [egress, ingress] = exempt
