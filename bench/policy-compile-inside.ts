@@ -1,14 +1,17 @@
 // Runs as the daemon runs, with its flags: the policy graph under events of a large cluster, beside compiling from scratch. Prints JSON.
 import { setTimeout as delay } from "node:timers/promises";
 import { compilePolicy } from "../src/policy/compile.ts";
+import { SILENT_LOGGER } from "../src/net/logger.ts";
 import { createPolicyGraph } from "../src/policy/graph.ts";
 import type { PolicyGraph } from "../src/policy/graph.ts";
+import { ObjectFeed } from "../src/policy/object-feed.ts";
 import { selects } from "../src/policy/selector.ts";
 import { DEFAULT_POLICY_SETTINGS } from "../src/policy/settings.ts";
 import { objectKey } from "../src/policy/snapshot.ts";
 import type { Pod, Policy, PolicySnapshot } from "../src/policy/snapshot.ts";
 import type { PolicyEvent } from "../src/policy/source.ts";
-import { clusterPod, clusterPolicy, largeCluster, LARGE_CLUSTER } from "./policy-cluster.ts";
+import type { FeedEntry } from "../src/policy/source-objects.ts";
+import { clusterPod, clusterPolicy, largeCluster, LARGE_CLUSTER, LOCAL_NODE } from "./policy-cluster.ts";
 
 /** What the parent reads. Milliseconds and MB (10^6 bytes). */
 export interface PolicyCompileReport {
@@ -20,7 +23,7 @@ export interface PolicyCompileReport {
   readonly fromScratch: readonly number[];
   /** The objects as a watch delivers them, that is what anybody holds who knows the cluster. */
   readonly objectsMb: number;
-  /** The graph with its objects, and with what it compiled. */
+  /** The graph and what feeds it, with their objects and with what was compiled. */
   readonly graphMb: number;
   readonly rules: number;
   readonly sets: number;
@@ -59,6 +62,16 @@ async function heapMb(): Promise<number> {
   return process.memoryUsage().heapUsed / 1e6;
 }
 
+/** What a source does with its first lists. */
+function feedObjects(feed: ObjectFeed, { pods, policies, ...rest }: PolicySnapshot): void {
+  const namespaced = (object: Pod | Policy) => ({ key: objectKey(object), object });
+  const named = <T extends { readonly name: string }>(object: T) => ({ key: object.name, object });
+  feed.snapshot("namespaces", rest.namespaces.map(named));
+  feed.snapshot("nodes", rest.nodes.map(named));
+  feed.snapshot("policies", policies.map(namespaced) as FeedEntry<"policies">[]);
+  feed.snapshot("pods", pods.map(namespaced) as FeedEntry<"pods">[]);
+}
+
 async function measureMemory(): Promise<Pick<PolicyCompileReport, "objectsMb" | "graphMb">> {
   const hold: unknown[] = [];
   const before = await heapMb();
@@ -66,8 +79,10 @@ async function measureMemory(): Promise<Pick<PolicyCompileReport, "objectsMb" | 
   const objectsMb = (await heapMb()) - before;
   hold.pop();
   const empty = await heapMb();
-  const graph = startGraph(freshObjects());
-  hold.push(graph, graph.compiled());
+  const graph = createPolicyGraph({ nodeName: LOCAL_NODE, settings });
+  const feed = new ObjectFeed({ onEvent: (event) => graph.apply(event), log: SILENT_LOGGER });
+  feedObjects(feed, freshObjects());
+  hold.push(feed, graph, graph.compiled());
   const graphMb = (await heapMb()) - empty;
   hold.length = 0;
   return { objectsMb, graphMb };

@@ -42,7 +42,7 @@ function describe(report: PolicyCompileReport): readonly Figure[] {
       quantile(report.policy, 0.99) < 50,
     ),
     {
-      what: "heap of the graph with all objects and rows",
+      what: "heap of the graph and its feed with all objects and rows",
       ours: `${report.graphMb.toFixed(1)} MB`,
       beside: `the objects alone ${report.objectsMb.toFixed(1)} MB`,
     },

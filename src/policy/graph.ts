@@ -7,7 +7,6 @@ import type { Book } from "./graph/books.ts";
 import { createClaims } from "./graph/claims.ts";
 import { keepUnchanged } from "./graph/keep-unchanged.ts";
 import { createMembers } from "./graph/members.ts";
-import { createPodKeeper } from "./graph/pods-in-common.ts";
 import { createSubjects } from "./graph/subjects.ts";
 import { createMemory } from "./reuse.ts";
 import type { PolicySettings } from "./settings.ts";
@@ -55,7 +54,6 @@ export function createPolicyGraph({ nodeName, settings }: PolicyGraphOptions): P
     policies: createBook(),
   };
   const seen = new Set<PolicyKind>();
-  const keeper = createPodKeeper();
   const claims = createClaims();
   const subjects = createSubjects(settings, books.policies.objects);
   const members = createMembers({
@@ -78,13 +76,12 @@ export function createPolicyGraph({ nodeName, settings }: PolicyGraphOptions): P
       const ips = pod?.nodeName === nodeName ? claims.owned(pod) : [];
       subjects.pod(key, ips.length > 0 ? pod : undefined, ips);
     }
-    if (before) keeper.release(before);
   };
   const apply = (event: PolicyEvent): void => {
     if (event.type === "snapshot") seen.add(event.kind);
     switch (event.kind) {
       case "pods":
-        return writeEvent(books.pods, event, { keyOf: objectKey, keep: keeper.keep, changed: podChanged });
+        return writeEvent(books.pods, event, { keyOf: objectKey, changed: podChanged });
       case "policies":
         return writeEvent(books.policies, event, { keyOf: objectKey, changed: subjects.policy });
       case "namespaces":

@@ -1,18 +1,26 @@
 // The objects of one kind that are known, and what an event changes of them.
 import { sameData } from "../same-data.ts";
 
-export interface Book<T> {
+/** What objects of all kinds have. */
+interface Named {
+  readonly namespace?: string;
+  readonly name: string;
+}
+
+/** Keys are `namespace/name`, or `name` of kinds without namespaces. */
+export interface Book<T extends Named> {
   readonly get: (key: string) => T | undefined;
   /** All objects, or those of one namespace. */
   readonly objects: (namespace?: string) => Iterable<T>;
   /** Namespaces that some object is in; of kinds without namespaces the empty one. */
   readonly namespaces: () => Iterable<string>;
-  /** Absent: the object goes. Returns what was there. */
-  readonly set: (key: string, object: T | undefined) => T | undefined;
+  readonly put: (object: T) => void;
+  /** Returns what was there. */
+  readonly remove: (key: string) => T | undefined;
 }
 
-/** Keys are `namespace/name`, or `name`. */
-export function createBook<T>(): Book<T> {
+export function createBook<T extends Named>(): Book<T> {
+  // By the strings of the objects themselves: ten thousand keys would be a megabyte.
   const pages = new Map<string, Map<string, T>>();
   return {
     get: (key) => {
@@ -21,14 +29,18 @@ export function createBook<T>(): Book<T> {
     },
     objects: (namespace) => (namespace === undefined ? allOf(pages) : (pages.get(namespace)?.values() ?? [])),
     namespaces: () => pages.keys(),
-    set: (key, object) => {
-      const [namespace, name] = splitKey(key);
+    put: (object) => {
+      const { namespace = "", name } = object;
       const page = pages.get(namespace) ?? new Map<string, T>();
-      const before = page.get(name);
-      if (object === undefined) page.delete(name);
-      else page.set(name, object);
-      if (page.size === 0) pages.delete(namespace);
-      else pages.set(namespace, page);
+      page.set(name, object);
+      pages.set(namespace, page);
+    },
+    remove: (key) => {
+      const [namespace, name] = splitKey(key);
+      const page = pages.get(namespace);
+      const before = page?.get(name);
+      page?.delete(name);
+      if (page?.size === 0) pages.delete(namespace);
       return before;
     },
   };
@@ -52,27 +64,23 @@ export type BookEvent<T> =
 /** How a book is written. */
 export interface Writing<T> {
   readonly keyOf: (object: T) => string;
-  /** The object as it is kept. `known` is what has its place now. */
-  readonly keep?: (object: T, known: T | undefined) => T;
   /** Called after each change; an object that says the same as before is none. */
   readonly changed: (before: T | undefined, after: T | undefined) => void;
 }
 
-export function writeEvent<T>(
+export function writeEvent<T extends Named>(
   book: Book<T>,
   event: BookEvent<T>,
-  { keyOf, keep = (object) => object, changed }: Writing<T>,
+  { keyOf, changed }: Writing<T>,
 ): void {
   const put = (object: T): void => {
-    const key = keyOf(object);
-    const known = book.get(key);
+    const known = book.get(keyOf(object));
     if (known !== undefined && sameData(known, object)) return;
-    const kept = keep(object, known);
-    book.set(key, kept);
-    changed(known, kept);
+    book.put(object);
+    changed(known, object);
   };
   const remove = (key: string): void => {
-    const known = book.set(key, undefined);
+    const known = book.remove(key);
     if (known !== undefined) changed(known, undefined);
   };
   switch (event.type) {

@@ -3,6 +3,7 @@ import type { IpsetRow } from "../../host/ipset-state.ts";
 import { familyOf } from "../../net/ip.ts";
 import type { Ip } from "../../net/ip.ts";
 import { portMember } from "../resolve.ts";
+import { sameData } from "../same-data.ts";
 import type { PortName, SetSpec } from "../sets.ts";
 import type { Labels, NamedPort, Pod } from "../snapshot.ts";
 import type { OwnerChange } from "./claims.ts";
@@ -86,7 +87,10 @@ export function createMembers(world: World): Members {
 /** True if every set that has an address of the one has it of the other. */
 function looksAlike(a: Pod, b: Pod): boolean {
   return (
-    a.labels === b.labels && a.ports === b.ports && a.namespace === b.namespace && a.nodeName === b.nodeName
+    a.namespace === b.namespace &&
+    a.nodeName === b.nodeName &&
+    sameData(a.labels, b.labels) &&
+    sameData(a.ports, b.ports)
   );
 }
 

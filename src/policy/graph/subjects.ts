@@ -3,6 +3,7 @@ import type { Family, Ip } from "../../net/ip.ts";
 import { familyOf } from "../../net/ip.ts";
 import type { FamilyPlan } from "../compile-family.ts";
 import { sameItems } from "../reuse.ts";
+import { sameData } from "../same-data.ts";
 import { selects } from "../selector.ts";
 import type { PolicySettings } from "../settings.ts";
 import type { Direction, Labels, Pod, Policy } from "../snapshot.ts";
@@ -44,7 +45,7 @@ export function createSubjects(
         return;
       }
       const { namespace, labels } = pod;
-      if (known !== undefined && known.labels === labels && sameItems(known.allIps, ips)) return;
+      if (known !== undefined && sameData(known.labels, labels) && sameItems(known.allIps, ips)) return;
       const selectedBy = selecting(labels, policiesIn(namespace));
       set({
         key,
