@@ -72,7 +72,11 @@ export function createKubePolicySource(
   return {
     watch: async (onEvent, signal) => {
       const live = (event: PolicyEvent): void => void (signal.aborted || onEvent(event));
-      const current = new ObjectFeed({ onEvent: live, log: modules.log ?? SILENT_LOGGER });
+      const current = new ObjectFeed({
+        onEvent: live,
+        log: modules.log ?? SILENT_LOGGER,
+        sharesEarly: true,
+      });
       feed = current;
       await Promise.all(
         POLICY_KINDS.map((kind) => reflect(kind, { options, modules, feed: current, health }, signal)),
@@ -90,7 +94,7 @@ interface Reflection {
 }
 
 async function reflect(kind: PolicyKind, reflection: Reflection, signal: AbortSignal): Promise<void> {
-  const { options, modules } = reflection;
+  const { options, modules, feed } = reflection;
   const { log = SILENT_LOGGER, random } = modules;
   const handlers = handlersOf(kind, reflection);
   if (kind === "nodes" && options.nodes !== undefined) {
@@ -98,7 +102,7 @@ async function reflect(kind: PolicyKind, reflection: Reflection, signal: AbortSi
     return;
   }
   const { resource, path } = RESOURCES[kind];
-  const prune = (object: unknown): FeedEntry<PolicyKind> => pruneObject(kind, object);
+  const prune = (object: unknown): FeedEntry<PolicyKind> => feed.share(kind, pruneObject(kind, object));
   await runReflector(
     { resource, path, prune, ...(options.timing && { timing: options.timing }) },
     handlers,

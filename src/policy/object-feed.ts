@@ -14,13 +14,16 @@ type AnyObject = PolicyObjects[PolicyKind];
 export interface FeedModules {
   readonly onEvent: (event: PolicyEvent) => void;
   readonly log: Logger;
+  /** Every entry comes from `share`. */
+  readonly sharesEarly?: boolean;
 }
 
 export class ObjectFeed {
   readonly #onEvent: (event: PolicyEvent) => void;
   readonly #log: Logger;
+  readonly #sharesEarly: boolean;
   readonly #shared = new SharedValues();
-  readonly #known: Readonly<Record<PolicyKind, Map<string, AnyObject>>> = {
+  readonly #known: Record<PolicyKind, Map<string, AnyObject>> = {
     namespaces: new Map(),
     nodes: new Map(),
     pods: new Map(),
@@ -36,9 +39,19 @@ export class ObjectFeed {
   /** Of policies only. */
   readonly #versions = new Map<string, string>();
 
-  constructor({ onEvent, log }: FeedModules) {
+  constructor({ onEvent, log, sharesEarly = false }: FeedModules) {
     this.#onEvent = onEvent;
     this.#log = log;
+    this.#sharesEarly = sharesEarly;
+  }
+
+  /**
+   * The entry with one copy of what thousands of pods have in common. Who reads a long list calls it for each as it comes,
+   * so that the copies are garbage before the next one is read, and do not grow old with the list.
+   */
+  share<Kind extends PolicyKind>(kind: Kind, entry: FeedEntry<Kind>): FeedEntry<Kind> {
+    if (kind !== "pods" || entry.object === undefined) return entry;
+    return { ...entry, object: this.#share(entry.object as Pod) as PolicyObjects[Kind] };
   }
 
   /** All there is of a kind, and of what is known the keys in `keep`, if they are not among it. */
@@ -60,8 +73,7 @@ export class ObjectFeed {
     if (kind === "policies")
       for (const key of this.#versions.keys()) if (!listed.has(key)) this.#versions.delete(key);
     for (const key of this.#skipped[kind].keys()) if (!listed.has(key)) this.#skipped[kind].delete(key);
-    before.clear();
-    for (const [key, object] of now) before.set(key, object);
+    this.#known[kind] = now;
     this.#tell({ type: "snapshot", kind, objects: [...now.values()] });
   }
 
@@ -107,7 +119,8 @@ export class ObjectFeed {
     if (kind === "policies" && entry.version !== undefined) this.#versions.set(entry.key, entry.version);
     // A namespace without its labels would match what it should not; the last ones that could be read stay.
     if (entry.object === undefined) return kind === "namespaces" ? before : undefined;
-    const shared = kind === "pods" ? this.#share(entry.object as Pod) : entry.object;
+    const isOwnCopy = kind === "pods" && !this.#sharesEarly;
+    const shared = isOwnCopy ? this.#share(entry.object as Pod) : entry.object;
     return before !== undefined && isEqual(before, shared) ? before : shared;
   }
 
