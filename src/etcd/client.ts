@@ -49,11 +49,33 @@ export type EtcdCondition = { readonly key: string } & NonNullable<PutOptions["o
 /** etcd's own limit, for writes and for conditions (--max-txn-ops). */
 export const MAX_TRANSACTION_SIZE = 128;
 
+/** What each answer of a server says of its store (etcd's ResponseHeader). */
+export interface StoreIdentity {
+  readonly clusterId: string;
+  readonly raftTerm: bigint;
+}
+
+export interface KeyList {
+  readonly kvs: readonly KeyValue[];
+  readonly revision: Revision;
+  readonly store?: StoreIdentity;
+}
+
+/** What a prefix held at a revision, in a few bytes. */
+export interface HistoryMark {
+  readonly store?: StoreIdentity;
+  readonly count: number;
+  /** The key that was written last of those that were there; absent if none was. */
+  readonly newest?: Pick<KeyValue, "key" | "modRevision" | "leaseId">;
+}
+
 /** All calls throw `EtcdCallError`; all have a deadline of their own. */
 export interface EtcdClient {
   get(key: string): Promise<KeyValue | undefined>;
   /** All keys with the prefix, in key order, paged inside; `revision` is that of the first page, all pages are read at it. */
-  list(prefix: string): Promise<{ readonly kvs: readonly KeyValue[]; readonly revision: Revision }>;
+  list(prefix: string): Promise<KeyList>;
+  /** What there was at a revision. @throws {EtcdCallError} also where that is compacted or has not been yet */
+  markAt(prefix: string, revision: Revision): Promise<HistoryMark>;
   /** Returns false if the condition in `only` did not hold. */
   put(key: string, value: string, options?: PutOptions): Promise<boolean>;
   /**

@@ -1,5 +1,5 @@
 // The etcd client over the `etcd3` package, without its watcher, retries and authentication.
-import type { ICompare, ILeaseKeepAliveResponse, IRangeResponse, IRequestOp } from "etcd3";
+import type { ICompare, ILeaseKeepAliveResponse, IRangeResponse, IRequestOp, IResponseHeader } from "etcd3";
 import { SILENT_LOGGER } from "../net/logger.ts";
 import type { Logger } from "../net/logger.ts";
 import { EtcdCalls } from "./calls.ts";
@@ -9,9 +9,12 @@ import type {
   EtcdCondition,
   EtcdLeaseId,
   EtcdWrite,
+  HistoryMark,
+  KeyList,
   KeyValue,
   PutOptions,
   Revision,
+  StoreIdentity,
 } from "./client.ts";
 import { classifyFailure } from "./call-errors.ts";
 import { decodeKeyValue, keyAfter, prefixEnd } from "./codec.ts";
@@ -38,6 +41,7 @@ export function createEtcdClient(
   return {
     get: (key) => getKey(calls, key),
     list: (prefix) => listPrefix(calls, prefix),
+    markAt: (prefix, revision) => markAt(calls, prefix, revision),
     put: (key, value, options = {}) => putKey(calls, key, value, options),
     transact: (writes, conditions = []) => transact(calls, writes, conditions),
     delete: (key, unchangedSince) => deleteKey(calls, key, unchangedSince),
@@ -69,10 +73,32 @@ async function currentRevision(calls: EtcdCalls, key: string): Promise<Revision>
   return BigInt(header.revision);
 }
 
-async function listPrefix(
-  calls: EtcdCalls,
-  prefix: string,
-): Promise<{ kvs: readonly KeyValue[]; revision: Revision }> {
+async function markAt(calls: EtcdCalls, prefix: string, revision: Revision): Promise<HistoryMark> {
+  const { header, count, kvs } = await calls.call(
+    `look at ${prefix} at revision ${revision}`,
+    (etcd, options) =>
+      etcd.kv.range(
+        {
+          key: Buffer.from(prefix),
+          range_end: prefixEnd(prefix),
+          revision: String(revision),
+          sort_target: "Mod",
+          sort_order: "Descend",
+          limit: 1,
+          keys_only: true,
+        },
+        options,
+      ),
+  );
+  const [newest] = kvs.map(decodeKeyValue);
+  return { store: identityOf(header), count: Number(count), ...(newest && { newest }) };
+}
+
+function identityOf({ cluster_id, raft_term }: IResponseHeader): StoreIdentity {
+  return { clusterId: cluster_id, raftTerm: BigInt(raft_term) };
+}
+
+async function listPrefix(calls: EtcdCalls, prefix: string): Promise<KeyList> {
   for (let attempt = 1; ; attempt++) {
     try {
       return await listPages(calls, prefix);
@@ -82,10 +108,7 @@ async function listPrefix(
   }
 }
 
-async function listPages(
-  calls: EtcdCalls,
-  prefix: string,
-): Promise<{ kvs: readonly KeyValue[]; revision: Revision }> {
+async function listPages(calls: EtcdCalls, prefix: string): Promise<KeyList> {
   const kvs: KeyValue[] = [];
   let revision: Revision | undefined;
   let from: Buffer = Buffer.from(prefix);
@@ -94,7 +117,7 @@ async function listPages(
     revision ??= BigInt(page.header.revision);
     kvs.push(...page.kvs.map(decodeKeyValue));
     const last = page.kvs.at(-1);
-    if (!page.more || last === undefined) return { kvs, revision };
+    if (!page.more || last === undefined) return { kvs, revision, store: identityOf(page.header) };
     from = keyAfter(last.key);
   }
 }

@@ -2,15 +2,34 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { CompactedError, EtcdCallError } from "./client.ts";
 import { endingAtAbort } from "./ending-at-abort.ts";
-import type { EtcdClient, KeyValue, Revision, WatchEvent } from "./client.ts";
+import type { EtcdClient, KeyList, KeyValue, Revision, WatchEvent } from "./client.ts";
+import { describeOtherHistory, describeOtherStore, foldHistory, historyOfList } from "./history.ts";
+import type { KnownHistory } from "./history.ts";
 
 const RETRY_MIN_MS = 500;
 const RETRY_MAX_MS = 5_000;
 /** A daemon notices within some seconds that etcd is back, and then puts its keys back. Up to half is taken off. */
 const REWOUND_GRACE_MS = 20_000;
+/**
+ * All keys are listed anew this often, should an event ever be lost; for each thousand keys once more as seldom, since each of
+ * thousands of daemons does it. A quarter more or less at random.
+ */
+const RELIST_INTERVAL_MS = 10 * 60_000;
+const KEYS_PER_RELIST_INTERVAL = 1_000;
+
+/** Why all keys are listed anew. */
+export type RelistCause =
+  /** The history that we needed was compacted away. */
+  | "compacted"
+  /** The store is another one, was restored from a backup, or lost its data. */
+  | "other-history"
+  /** For safety, after a while. */
+  | "periodic"
+  /** A call failed. */
+  | "error";
 
 export interface MirrorOptions {
-  readonly client: Pick<EtcdClient, "list" | "watch">;
+  readonly client: Pick<EtcdClient, "list" | "watch" | "markAt">;
   readonly prefix: string;
   /** For messages: "the leases". */
   readonly what: string;
@@ -18,6 +37,8 @@ export interface MirrorOptions {
   readonly keeping: string;
   /** Default REWOUND_GRACE_MS. */
   readonly rewoundGraceMs?: number | undefined;
+  /** Calls back once, after so many milliseconds; returns what takes that back. Default: setTimeout. */
+  readonly after?: ((ms: number, callback: () => void) => () => void) | undefined;
   /** Uniform in [0, 1). */
   readonly random: () => number;
 }
@@ -30,13 +51,18 @@ export interface MirrorHandlers {
   onConnected(): void;
   /** `away`: etcd does not answer. */
   onProblem(problem: string, away: boolean): void;
-  /** History was compacted away; all keys are listed anew. */
-  onCompacted?(reason: string): void;
+  /** All keys are listed anew. */
+  onRelist?(cause: RelistCause, why: string): void;
+  /** The watch lost its stream; it goes on where it was as soon as it has another one. */
+  onCut?(): void;
 }
 
-/** The highest revision that we have been told of. */
 interface Progress {
+  /** The highest revision that we have been told of. */
   seen: Revision;
+  known: KnownHistory | undefined;
+  /** Why what we know of the store cannot be trusted. */
+  otherHistory: string | undefined;
 }
 
 /** Until aborted. Never throws for a store that is away or refuses. */
@@ -50,19 +76,22 @@ export async function mirrorPrefix(
 
 async function mirror(options: MirrorOptions, handlers: MirrorHandlers, signal: AbortSignal): Promise<void> {
   let retryMs = RETRY_MIN_MS;
-  const progress: Progress = { seen: 0n };
+  const progress: Progress = { seen: 0n, known: undefined, otherHistory: undefined };
   while (!signal.aborted) {
     try {
       await deliverSnapshot(options, progress, handlers, signal);
       retryMs = RETRY_MIN_MS;
       await followEvents(options, progress, handlers, signal);
+      if (signal.aborted) return;
+      if (progress.otherHistory === undefined) handlers.onRelist?.("periodic", "for safety");
     } catch (error) {
       if (signal.aborted) return;
       if (error instanceof CompactedError) {
-        handlers.onCompacted?.(error.message);
+        handlers.onRelist?.("compacted", error.message);
         continue;
       }
       if (!(error instanceof EtcdCallError)) throw error;
+      if (progress.seen > 0n) handlers.onRelist?.("error", error.message);
       handlers.onProblem(error.message, error.retryable);
       await pause(options, retryMs, signal).catch(() => undefined);
       retryMs = Math.min(retryMs * 2, RETRY_MAX_MS);
@@ -76,8 +105,10 @@ async function deliverSnapshot(
   handlers: MirrorHandlers,
   signal: AbortSignal,
 ): Promise<void> {
-  const { kvs, revision, rewound } = await listKeys(options, progress.seen, handlers, signal);
+  const { kvs, revision, store, rewound } = await listKeys(options, progress, handlers, signal);
   progress.seen = revision;
+  progress.known = historyOfList(kvs, store);
+  progress.otherHistory = undefined;
   handlers.onConnected();
   handlers.onSnapshot(kvs, { rewound });
 }
@@ -88,35 +119,86 @@ async function deliverSnapshot(
  */
 async function listKeys(
   options: MirrorOptions,
-  seen: Revision,
+  { seen, known, otherHistory }: Progress,
   handlers: MirrorHandlers,
   signal: AbortSignal,
-): Promise<{ readonly kvs: readonly KeyValue[]; readonly revision: Revision; readonly rewound: boolean }> {
+): Promise<KeyList & { readonly rewound: boolean }> {
   const { client, prefix, keeping, rewoundGraceMs = REWOUND_GRACE_MS } = options;
   const list = await client.list(prefix);
-  if (list.revision >= seen) return { ...list, rewound: false };
-  const problem = `etcd has lost data (it is at revision ${list.revision} and was at ${seen}); keeping ${keeping}`;
-  handlers.onProblem(problem, false);
+  const other = otherHistory ?? describeOtherStore(known?.store, list.store);
+  if (list.revision >= seen && other === undefined) return { ...list, rewound: false };
+  const why = other ?? `it is at revision ${list.revision} and was at ${seen}`;
+  handlers.onRelist?.("other-history", why);
+  handlers.onProblem(`etcd has lost data (${why}); keeping ${keeping}`, false);
   await pause(options, rewoundGraceMs, signal);
   return { ...(await client.list(prefix)), rewound: true };
 }
 
+/** Until it is time to list anew, or the store turns out to have another history. @throws {CompactedError | EtcdCallError} */
 async function followEvents(
-  { client, prefix, what }: MirrorOptions,
+  options: MirrorOptions,
   progress: Progress,
   handlers: MirrorHandlers,
   signal: AbortSignal,
 ): Promise<void> {
+  const { client, prefix, what, after = afterTimeout } = options;
+  const enough = new AbortController();
+  const cancelRelist = after(relistDelayMs(options, progress.known?.count ?? 0), () => enough.abort());
+  let wasCut = false;
   const onState = ({ connected, reason }: { connected: boolean; reason?: string }): void => {
-    if (connected) handlers.onConnected();
-    else handlers.onProblem(`the watch of ${what} is interrupted: ${reason ?? "no reason given"}`, true);
-  };
-  for await (const batch of client.watch(prefix, progress.seen + 1n, { signal, onState })) {
-    for (const event of batch) {
-      progress.seen = event.type === "put" ? event.kv.modRevision : event.modRevision;
-      handlers.onEvent(event);
+    if (!connected) {
+      wasCut = true;
+      handlers.onCut?.();
+      handlers.onProblem(`the watch of ${what} is interrupted: ${reason ?? "no reason given"}`, true);
+      return;
     }
+    handlers.onConnected();
+    if (wasCut) void checkHistory(client, prefix, progress).then((isOther) => isOther && enough.abort());
+    wasCut = false;
+  };
+  const ending = AbortSignal.any([signal, enough.signal]);
+  try {
+    for await (const batch of client.watch(prefix, progress.seen + 1n, { signal: ending, onState })) {
+      for (const event of batch) {
+        progress.seen = event.type === "put" ? event.kv.modRevision : event.modRevision;
+        progress.known = progress.known && foldHistory(progress.known, event);
+        handlers.onEvent(event);
+      }
+    }
+  } finally {
+    cancelRelist();
   }
+}
+
+/**
+ * Asks a server that we have lost for a while what it had at the revision that we know. If it has been filled again beyond that
+ * meanwhile, nothing else would show: the watch just goes on in the other history. Never throws.
+ * @returns true if it is another history
+ */
+async function checkHistory(
+  client: MirrorOptions["client"],
+  prefix: string,
+  progress: Progress,
+): Promise<boolean> {
+  const { seen, known } = progress;
+  if (known === undefined) return false;
+  try {
+    const found = await client.markAt(prefix, seen);
+    progress.otherHistory ??= describeOtherHistory(known, found);
+    return progress.otherHistory !== undefined;
+  } catch {
+    // Compacted, gone again, or behind us: the watch finds out by itself.
+    return false;
+  }
+}
+
+function relistDelayMs({ random }: Pick<MirrorOptions, "random">, count: number): number {
+  return RELIST_INTERVAL_MS * Math.max(1, count / KEYS_PER_RELIST_INTERVAL) * (0.75 + random() / 2);
+}
+
+function afterTimeout(ms: number, callback: () => void): () => void {
+  const timer = setTimeout(callback, ms);
+  return () => clearTimeout(timer);
 }
 
 /** Waits, with up to half of it taken off at random so that daemons do not march in step. @throws when aborted */

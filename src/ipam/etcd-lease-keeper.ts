@@ -16,6 +16,8 @@ const RETRY_MIN_MS = 1_000;
 const RETRY_MAX_MS = 60_000;
 /** Several events of our key in a row are one reason to look. */
 const SETTLE_MS = 50;
+/** Should no event tell of it: a lease that is gone cuts this node off. */
+const LOOK_INTERVAL_MS = 10 * 60_000;
 /** Two daemons that claim one key would otherwise write it in turns without end. */
 const RESTORE_INTERVAL_MS = 60_000;
 
@@ -70,7 +72,7 @@ export class EtcdLeaseKeeper {
           this.#dirty = false;
           await this.#inTurn(() => this.#check());
           this.#context.health.ok("keep");
-          waitMs = this.#nextCheckMs;
+          waitMs = Math.min(this.#nextCheckMs, LOOK_INTERVAL_MS * (0.75 + this.#context.random() / 2));
           retryMs = RETRY_MIN_MS;
         } catch (error) {
           if (!(error instanceof EtcdCallError)) throw error;
@@ -221,7 +223,11 @@ export class EtcdLeaseKeeper {
       try {
         const { revision } = await client.list(key);
         this.#lookAgain();
-        for await (const events of client.watch(key, revision + 1n, { signal })) {
+        // A store that was made anew meanwhile may be past our revision; then it tells nothing of our key.
+        const onState = ({ connected }: { readonly connected: boolean }): void => {
+          if (connected) this.#lookAgain();
+        };
+        for await (const events of client.watch(key, revision + 1n, { signal, onState })) {
           // The prefix also matches the dual-stack key of the same subnet, which concerns us as well.
           if (events.length > 0) this.#lookAgain();
         }

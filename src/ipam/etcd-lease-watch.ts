@@ -1,6 +1,7 @@
 // Turns the keys below `<prefix>/subnets/` into lease events: a snapshot, then changes, over any number of outages.
 import type { KeyValue, WatchEvent } from "../etcd/client.ts";
 import { mirrorPrefix } from "../etcd/mirror.ts";
+import type { MirrorOptions, RelistCause } from "../etcd/mirror.ts";
 import { InvalidValueError } from "../net/errors.ts";
 import { cidrContains } from "../net/cidr.ts";
 import type { Cidr } from "../net/cidr.ts";
@@ -17,6 +18,9 @@ export interface LeaseWatchContext extends EtcdContext {
   readonly config: () => NetworkConfig | undefined;
   /** See `MirrorOptions`. */
   readonly rewoundGraceMs?: number;
+  readonly after?: MirrorOptions["after"];
+  readonly onRelist?: (cause: RelistCause) => void;
+  readonly onCut?: () => void;
 }
 
 /** Until aborted; see `SubnetManager.watchLeases`. */
@@ -25,7 +29,7 @@ export async function watchLeases(
   onEvent: (event: LeaseEvent) => void,
   signal: AbortSignal,
 ): Promise<void> {
-  const { client, prefix, health, log, random, rewoundGraceMs } = context;
+  const { client, prefix, health, log, random, rewoundGraceMs, after, onRelist, onCut } = context;
   await mirrorPrefix(
     {
       client,
@@ -33,6 +37,7 @@ export async function watchLeases(
       what: "the leases",
       keeping: "all peers for a while, until their daemons have put their leases back",
       rewoundGraceMs,
+      after,
       random,
     },
     {
@@ -46,7 +51,11 @@ export async function watchLeases(
       },
       onConnected: () => health.ok("watch"),
       onProblem: (problem, away) => health.problem("watch", problem, away),
-      onCompacted: (reason) => log.info({ reason }, "reading all leases anew"),
+      onRelist: (cause, reason) => {
+        if (cause === "compacted") log.info({ reason }, "reading all leases anew");
+        onRelist?.(cause);
+      },
+      onCut: () => onCut?.(),
     },
     signal,
   );

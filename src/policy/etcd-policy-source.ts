@@ -10,7 +10,7 @@ import type { PolicyEvent, PolicySource } from "./source.ts";
 
 export interface EtcdPolicySourceOptions {
   /** Not closed by the source. */
-  readonly client: Pick<EtcdClient, "list" | "watch">;
+  readonly client: Pick<EtcdClient, "list" | "watch" | "markAt">;
   /** Key prefix, e.g. `/coreos.com/network`. */
   readonly prefix: string;
   /** How long everything is kept when etcd has lost its data, while daemons put their pods back. See `MirrorOptions`. */
@@ -74,7 +74,9 @@ export function createEtcdPolicySource(
           },
           onConnected,
           onProblem,
-          onCompacted: (reason) => log.info({ reason }, "reading all policies anew"),
+          onRelist: (cause, reason) => {
+            if (cause === "compacted") log.info({ reason }, "reading all policies anew");
+          },
         },
         signal,
       );

@@ -238,6 +238,43 @@ test("etcd that lost all its data: the node puts its lease back, and the watch s
   await kept;
 });
 
+test("etcd that was made anew and filled beyond our revision while we were away: noticed, and the node puts its lease back", async () => {
+  const own = await startEtcd();
+  cleanups.push(() => own.close());
+  const gate = await startTcpProxy(own.members[0]!.port);
+  cleanups.push(() => gate.close());
+  const client = createEtcdClient(own.connection);
+  cleanups.push(() => client.close());
+  await client.put(`${PREFIX}/config`, '{"Network":"10.5.0.0/16"}');
+  await client.put(`${SUBNETS}10.5.200.0-24`, hostGw("192.0.2.200"));
+  const { summary, manager } = watch({ endpoints: [`http://127.0.0.1:${gate.port}`] });
+  const stop = new AbortController();
+  const publicIp = parseIp("192.0.2.7");
+  const attributes = () => ({ publicIp, backendType: "host-gw" });
+  const lease = await manager.acquire({ publicIp, attributes }, stop.signal);
+  const kept = manager.keepLease(lease, stop.signal);
+  await waitFor("both leases", () => summary().length === 2);
+  const { revision } = await client.list(SUBNETS);
+
+  gate.stall();
+  gate.cut();
+  await own.members[0]!.kill();
+  own.members[0]!.wipe();
+  await own.members[0]!.start();
+  // At a revision that we have seen already.
+  await client.put(`${SUBNETS}10.5.201.0-24`, hostGw("192.0.2.201"));
+  while ((await client.list(SUBNETS)).revision <= revision + 3n) await client.put("/filler", "");
+  gate.cut();
+  gate.resume();
+
+  const wanted = ["10.5.201.0/24@192.0.2.201/host-gw", `${lease.subnet}@192.0.2.7/host-gw`].toSorted();
+  await waitFor("what the new store has", () => JSON.stringify(summary()) === JSON.stringify(wanted), {
+    timeoutMs: 60_000,
+  });
+  stop.abort();
+  await kept;
+});
+
 const action = fc.oneof(
   { weight: 6, arbitrary: fc.record({ do: fc.constant("put"), n: fc.nat(9), ip: fc.nat(200) }) },
   { weight: 3, arbitrary: fc.record({ do: fc.constant("delete"), n: fc.nat(9), ip: fc.constant(0) }) },

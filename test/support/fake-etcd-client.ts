@@ -1,5 +1,5 @@
 // An etcd in memory behind our client interface: revisions, conditions, leases and watches, one event loop turn per call.
-import { CompactedError } from "../../src/etcd/client.ts";
+import { CompactedError, EtcdCallError } from "../../src/etcd/client.ts";
 import type { EtcdClient, EtcdLeaseId, KeyValue, Revision, WatchEvent } from "../../src/etcd/client.ts";
 
 export interface FakeEtcd extends EtcdClient {
@@ -75,6 +75,18 @@ export function createFakeEtcd(initial: Readonly<Record<string, string>> = {}): 
         .filter(({ key }) => key.startsWith(prefix))
         .sort((a, b) => (a.key < b.key ? -1 : 1));
       return { kvs, revision };
+    },
+    async markAt(prefix, at) {
+      await enter();
+      if (at < compacted || at > revision) throw new EtcdCallError(`revision ${at} is not to be had`, true);
+      const there = new Map<string, KeyValue>();
+      for (const event of history) {
+        if (revisionOf(event) > at) break;
+        if (event.type === "delete") there.delete(event.key);
+        else if (event.kv.key.startsWith(prefix)) there.set(event.kv.key, event.kv);
+      }
+      const newest = [...there.values()].toSorted((a, b) => Number(b.modRevision - a.modRevision))[0];
+      return { count: there.size, ...(newest && { newest }) };
     },
     async put(key, value, { leaseId = "0", only } = {}) {
       fake.calls.put += 1;
