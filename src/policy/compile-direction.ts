@@ -11,8 +11,8 @@ import type { DispatchBranch, DispatchLeaf } from "./dispatch.ts";
 import { policyNames } from "./names.ts";
 import type { PolicyNames } from "./names.ts";
 import { sortUnique } from "./resolve.ts";
-import { keepSame, makeAnew } from "./reuse.ts";
-import type { Reuse } from "./reuse.ts";
+import { keepSame } from "./reuse.ts";
+import type { Make } from "./reuse.ts";
 import type { SetSpec } from "./sets.ts";
 import type { Direction } from "./snapshot.ts";
 
@@ -53,7 +53,7 @@ export interface DirectionPlan {
 
 /** A chain, and the set of the pods that it is for. */
 interface Pods {
-  readonly ips: readonly Ip[];
+  readonly target: DispatchTarget;
   readonly chain: Chain;
   readonly set: IpsetRow;
 }
@@ -65,98 +65,70 @@ interface Leaf extends DispatchLeaf, Pods {
 
 interface Branch extends DispatchBranch, Pods {}
 
-/** What may be there from the last time, for one direction of one family. */
-export interface DirectionParts {
-  /** By the digest of its chain. */
-  readonly leaf: Reuse<Leaf>;
-  /** By the digests of its children. */
-  readonly branch: Reuse<Branch>;
+/** What a direction of a family is made by. Digests say what rules there are and what sets they name. */
+export interface DirectionMakers {
+  /** The key is the digest of the pods' chain. */
+  readonly leaf: Make<IsolatedPod, Leaf>;
+  /** The key is the digests of the children. */
+  readonly branch: Make<Leaf | Branch, Branch>;
 }
 
-const NEW_PARTS: DirectionParts = { leaf: makeAnew, branch: makeAnew };
+export function directionMakers(place: ChainPlace): DirectionMakers {
+  const { direction, family, settings } = place;
+  const names = policyNames(settings.prefix);
+  const targetOf = (digest: string): DispatchTarget => ({
+    chain: names.podChain(direction, digest),
+    set: names.podSet(direction, family, digest),
+  });
+  return {
+    leaf: (digest, pods, before) => {
+      const [first] = pods;
+      const target = before?.target ?? targetOf(digest);
+      const ips = pods.flatMap((pod) => pod.ips);
+      return {
+        kind: "leaf",
+        digest,
+        target,
+        chain: before?.chain ?? policyChain(target.chain, family, first?.chain.rules ?? []),
+        set: keepSame(before?.set, podSet(target.set, family, sortUnique(ips))),
+        specs: before?.specs ?? first?.chain.specs ?? new Map(),
+        profile: keepSame(before?.profile, { direction, family, ...target, ...describePods(pods) }),
+      };
+    },
+    branch: (content, children, before) => {
+      const digest = before?.digest ?? contentDigest(content);
+      const target = before?.target ?? targetOf(digest);
+      const ips = children.flatMap(({ set }) => Array.from(set.members));
+      return {
+        kind: "branch",
+        digest,
+        target,
+        chain: before?.chain ?? policyChain(target.chain, family, branchRules(children, direction, names)),
+        set: keepSame(before?.set, podSet(target.set, family, sortUnique(ips))),
+      };
+    },
+  };
+}
 
 /** In whatever order the pods come. */
 export function compileDirection(
   isolated: readonly IsolatedPod[],
-  place: ChainPlace,
-  parts = NEW_PARTS,
+  { leaf, branch }: DirectionMakers,
 ): DirectionPlan {
-  const naming: Naming = { ...place, names: policyNames(place.settings.prefix) };
   const leaves = [...Map.groupBy(isolated, ({ chain }) => chain.digest)]
     .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([digest, pods]) => parts.leaf(digest, pods, (before) => compileLeaf(digest, pods, naming, before)));
-  const tree = buildDispatch<Leaf, Branch>(leaves, (children) => {
-    const content = children.map(({ digest }) => digest).join(" ");
-    return parts.branch(content, children, (before) => {
-      const digest = before?.digest ?? contentDigest(content);
-      return compileBranch(digest, children, naming, before);
-    });
-  });
+    .map(([digest, pods]) => leaf(digest, pods));
+  const tree = buildDispatch<Leaf, Branch>(leaves, (children) =>
+    branch(children.map(({ digest }) => digest).join(" "), children),
+  );
   const { root, nodes = [] } = tree ?? {};
   return {
-    target: root && targetOf(root),
+    target: root?.target,
     chains: [...leaves, ...nodes.filter(({ kind }) => kind === "branch")].map(({ chain }) => chain),
     podSets: nodes.map(({ set }) => set),
     specs: leaves.map(({ specs }) => specs),
     profiles: leaves.map(({ profile }) => profile),
   };
-}
-
-interface Naming extends ChainPlace {
-  readonly names: PolicyNames;
-}
-
-function targetOf({ chain, set }: Pods): DispatchTarget {
-  return { chain: chain.name, set: set.name };
-}
-
-/** The digest says what rules there are and what sets they name. */
-function compileLeaf(digest: string, pods: readonly IsolatedPod[], naming: Naming, before?: Leaf): Leaf {
-  const { direction, family, names } = naming;
-  const [first] = pods;
-  const chain = names.podChain(direction, digest);
-  const ips = pods.flatMap((pod) => pod.ips);
-  const set = setOf(digest, ips, naming);
-  const profile: CompiledProfile = {
-    direction,
-    family,
-    chain,
-    set: set.name,
-    policies: unionOf(pods),
-    pods: pods.map(({ key }) => key).sort(),
-  };
-  return {
-    kind: "leaf",
-    digest,
-    ips,
-    chain: before?.chain ?? policyChain(chain, family, first?.chain.rules ?? []),
-    set: keepSame(before?.set, set),
-    specs: before?.specs ?? first?.chain.specs ?? new Map(),
-    profile: keepSame(before?.profile, profile),
-  };
-}
-
-/** The digest says which children it has. */
-function compileBranch(
-  digest: string,
-  children: readonly (Leaf | Branch)[],
-  naming: Naming,
-  before?: Branch,
-): Branch {
-  const { direction, family, names } = naming;
-  const chain = names.podChain(direction, digest);
-  const ips = children.flatMap((child) => child.ips);
-  return {
-    kind: "branch",
-    digest,
-    ips,
-    chain: before?.chain ?? policyChain(chain, family, branchRules(children.map(targetOf), naming)),
-    set: keepSame(before?.set, setOf(digest, ips, naming)),
-  };
-}
-
-function setOf(digest: string, ips: readonly Ip[], { direction, family, names }: Naming): IpsetRow {
-  return podSet(names.podSet(direction, family, digest), family, sortUnique([...ips]));
 }
 
 /** `members` are sorted and unique. */
@@ -168,6 +140,10 @@ export function policyChain(name: string, family: Family, rules: readonly Rule[]
   return { kind: "chain", family, table: "filter", name, rules };
 }
 
+function describePods(pods: readonly IsolatedPod[]): Pick<CompiledProfile, "policies" | "pods"> {
+  return { policies: unionOf(pods), pods: pods.map(({ key }) => key).sort() };
+}
+
 /** Policies of pods with one chain are mostly the same. */
 function unionOf([first, ...others]: readonly IsolatedPod[]): readonly string[] {
   const policies = first?.policies ?? [];
@@ -175,10 +151,14 @@ function unionOf([first, ...others]: readonly IsolatedPod[]): readonly string[] 
   return [...new Set([...policies, ...others.flatMap((pod) => pod.policies)])].sort();
 }
 
-function branchRules(children: readonly DispatchTarget[], { direction, names }: Naming): readonly Rule[] {
+function branchRules(
+  children: readonly Pods[],
+  direction: Direction,
+  { deny }: PolicyNames,
+): readonly Rule[] {
   return [
-    ...children.map(({ set, chain }) => [...matchSet(set, subjectSide(direction)), "-g", chain]),
+    ...children.map(({ target }) => [...matchSet(target.set, subjectSide(direction)), "-g", target.chain]),
     // A pod that is in the set of the branch and in none below: between two updates, or by somebody's hand.
-    ["-g", names.deny[direction]],
+    ["-g", deny[direction]],
   ];
 }

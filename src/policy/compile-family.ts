@@ -10,8 +10,8 @@ import type { CompiledProfile, DirectionPlan } from "./compile-direction.ts";
 import { contentDigest } from "./digest.ts";
 import { policyNames } from "./names.ts";
 import { sortUnique } from "./resolve.ts";
-import { keepSame, makeAnew } from "./reuse.ts";
-import type { Reuse } from "./reuse.ts";
+import { keepSame } from "./reuse.ts";
+import type { Make } from "./reuse.ts";
 import { setType } from "./sets.ts";
 import type { SetSpec } from "./sets.ts";
 import type { PolicySettings } from "./settings.ts";
@@ -28,49 +28,61 @@ export interface FamilyPlan {
   readonly profiles: readonly CompiledProfile[];
 }
 
-/** What may be there from the last time, for one family. */
-export interface FamilyParts {
-  readonly fixed: Reuse<FixedRows>;
-  readonly specs: Reuse<ReadonlyMap<string, SetSpec>>;
-  /** Sets of all pods, by name. */
-  readonly set: Reuse<IpsetRow>;
-}
-
-const NEW_PARTS: FamilyParts = { fixed: makeAnew, specs: makeAnew, set: makeAnew };
-
 /** Rows that are there whatever pods are isolated: before and after the chains of these. */
 interface FixedRows {
+  readonly knownSet: string;
   readonly before: readonly FirewallRow[];
   readonly after: readonly FirewallRow[];
 }
 
+/** What a family is made by. */
+export interface FamilyMakers {
+  /** Of the targets of egress and ingress. */
+  readonly fixed: Make<DispatchTarget | undefined, FixedRows>;
+  readonly specs: Make<ReadonlyMap<string, SetSpec>, ReadonlyMap<string, SetSpec>>;
+  /** The key is the name, the parts are the members. */
+  readonly knownSet: Make<string, IpsetRow>;
+  readonly deniedSet: Make<string, IpsetRow>;
+}
+
+export function familyMakers(settings: PolicySettings, family: Family): FamilyMakers {
+  const names = policyNames(settings.prefix);
+  return {
+    fixed: (_, [egress, ingress], last) => {
+      // The set of known pods is replaced along with what it relies on, and changes by members where that stays.
+      const relies = [egress, ingress].map((target) => target?.chain ?? "").join(" ");
+      const knownSet = names.knownSet(family, contentDigest(relies));
+      const rows = compileFixed({ family, settings, names, knownSet }, egress, ingress);
+      // The settings say how many rows there are.
+      return {
+        knownSet,
+        before: rows.before.map((row, index) => keepSame(last?.before[index], row)),
+        after: rows.after.map((row, index) => keepSame(last?.after[index], row)),
+      };
+    },
+    specs: (_, specs, before) => sortSpecs(specs, before),
+    knownSet: (name, members) => podSet(name, family, members),
+    deniedSet: (name, members) => podSet(name, family, members, true),
+  };
+}
+
 /** `known`: the addresses of the family that pods of this node have. */
 export function compileFamily(
-  settings: PolicySettings,
-  family: Family,
+  { settings, family }: { readonly settings: PolicySettings; readonly family: Family },
   { egress, ingress }: Readonly<Record<Direction, DirectionPlan>>,
   known: readonly Ip[],
-  parts = NEW_PARTS,
+  makers: FamilyMakers,
 ): FamilyPlan {
-  const names = policyNames(settings.prefix);
-  // The set of known pods is replaced along with what it relies on, and changes by members where that stays.
-  const relies = [egress, ingress].map(({ target }) => target?.chain ?? "").join(" ");
-  const knownSet = names.knownSet(family, contentDigest(relies));
-  const input: ChainInput = { family, settings, names, knownSet };
-  const fixed = parts.fixed("fixed", [relies], (before) =>
-    keepRows(before, compileFixed(input, egress.target, ingress.target)),
-  );
-  const specs = [...egress.specs, ...ingress.specs];
+  const { deniedSet } = policyNames(settings.prefix);
+  const fixed = makers.fixed("fixed", [egress.target, ingress.target]);
   const members = sortUnique([...known]);
-  const setOfAll = (name: string, counters: boolean): IpsetRow =>
-    parts.set(name, members, () => podSet(name, family, members, counters));
   const denied = settings.countDenied
-    ? DIRECTIONS.map((direction) => setOfAll(names.deniedSet(direction, family), true))
+    ? DIRECTIONS.map((direction) => makers.deniedSet(deniedSet(direction, family), members))
     : [];
   return {
     firewall: [...fixed.before, ...egress.chains, ...ingress.chains, ...fixed.after],
-    specs: parts.specs("specs", specs, (before) => sortSpecs(specs, before)),
-    podSets: [...egress.podSets, ...ingress.podSets, ...denied, setOfAll(knownSet, false)],
+    specs: makers.specs("specs", [...egress.specs, ...ingress.specs]),
+    podSets: [...egress.podSets, ...ingress.podSets, ...denied, makers.knownSet(fixed.knownSet, members)],
     profiles: [...egress.profiles, ...ingress.profiles],
   };
 }
@@ -91,14 +103,6 @@ function sortSpecs(
   return sorted;
 }
 
-/** The settings say how many rows there are. */
-function keepRows(last: FixedRows | undefined, { before, after }: FixedRows): FixedRows {
-  return {
-    before: before.map((row, index) => keepSame(last?.before[index], row)),
-    after: after.map((row, index) => keepSame(last?.after[index], row)),
-  };
-}
-
 /** The row of a set of peers or ports. `members` are sorted and unique. */
 export function compileSet(name: string, spec: SetSpec, members: MemberList): IpsetRow {
   return { kind: "set", name, type: setType(spec), family: spec.family, members, counters: false };
@@ -110,7 +114,7 @@ function compileFixed(
   input: ChainInput,
   egress: DispatchTarget | undefined,
   ingress: DispatchTarget | undefined,
-): FixedRows {
+): Omit<FixedRows, "knownSet"> {
   const { family, names, settings } = input;
   const chain = (name: string, rules: readonly Rule[]): Chain => policyChain(name, family, rules);
   const jump = (from: string, to: string): Jump => ({

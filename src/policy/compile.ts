@@ -3,9 +3,9 @@ import type { IpsetRow } from "../host/ipset-state.ts";
 import type { FirewallRow } from "../host/state.ts";
 import { indexCluster } from "./cluster-index.ts";
 import type { AddressedPod, ClusterIndex } from "./cluster-index.ts";
-import { compileDirection } from "./compile-direction.ts";
+import { compileDirection, directionMakers } from "./compile-direction.ts";
 import type { CompiledProfile, IsolatedPod } from "./compile-direction.ts";
-import { compileFamily, compileSet } from "./compile-family.ts";
+import { compileFamily, compileSet, familyMakers } from "./compile-family.ts";
 import type { FamilyPlan } from "./compile-family.ts";
 import { compileProfile } from "./compile-profile.ts";
 import type { ChainPlace, PolicyChain } from "./compile-profile.ts";
@@ -40,18 +40,20 @@ export function compilePolicy(snapshot: PolicySnapshot, settings: PolicySettings
   const plans = settings.families.map((family) => {
     const planOf = (direction: Direction) => {
       const place = { settings, family, direction };
-      return compileDirection(isolatedPods(index, place), place);
+      return compileDirection(isolatedPods(index, place), directionMakers(place));
     };
     const known = index.localPods.flatMap((pod) => ipsOfFamily(pod, family));
-    return compileFamily(settings, family, { egress: planOf("egress"), ingress: planOf("ingress") }, known);
+    const directions = { egress: planOf("egress"), ingress: planOf("ingress") };
+    return compileFamily({ settings, family }, directions, known, familyMakers(settings, family));
   });
-  return joinPlans(plans, joinSpecs(plans), (name, spec) => compileSet(name, spec, resolveSet(spec, index)));
+  const specs = joinSpecs(plans.map((plan) => plan.specs));
+  return joinPlans(plans, specs, (name, spec) => compileSet(name, spec, resolveSet(spec, index)));
 }
 
 /** What the sets of peers and ports of all families are about. */
-export function joinSpecs(plans: readonly FamilyPlan[]): ReadonlyMap<string, SetSpec> {
+export function joinSpecs(families: readonly ReadonlyMap<string, SetSpec>[]): ReadonlyMap<string, SetSpec> {
   const all = new Map<string, SetSpec>();
-  for (const { specs } of plans) specs.forEach((spec, name) => all.set(name, spec));
+  for (const specs of families) specs.forEach((spec, name) => all.set(name, spec));
   return all;
 }
 

@@ -94,7 +94,7 @@ export function createPolicyGraph({ nodeName, settings }: PolicyGraphOptions): P
     }
   };
 
-  const specsOf = createMemory().reuse<CompiledPolicy["specs"]>();
+  const specsOf = createMemory().reuse((_, specs: readonly CompiledPolicy["specs"][]) => joinSpecs(specs));
   let plans: readonly FamilyPlan[] | undefined;
   let last: CompiledPolicy | undefined;
   const compiled = (): CompiledPolicy => {
@@ -102,9 +102,8 @@ export function createPolicyGraph({ nodeName, settings }: PolicyGraphOptions): P
     if (last === undefined || next !== plans) {
       plans = next;
       const specs = specsOf(
-        "specs",
-        plans.map((plan) => plan.specs),
-        () => joinSpecs(next),
+        "all families",
+        next.map((plan) => plan.specs),
       );
       if (specs !== last?.specs) members.choose(specs);
       last = keepUnchanged(last, joinPlans(plans, specs, members.rowOf));

@@ -2,19 +2,14 @@
 import { sameData } from "./same-data.ts";
 
 /**
- * What `make` gives. It depends on nothing but the key and the parts, which are compared as objects. Of other parts it is made
- * anew, and told what the key had before, so that what says the same can stay the same object.
+ * Makes something of parts, under a key. The result depends on nothing but these. `before` is what the key had last, of other
+ * parts: what says the same in it can stay the same object.
  */
-export type Reuse<T> = (key: string, parts: readonly unknown[], make: (before?: T) => T) => T;
-
-/** Remembers nothing. */
-export function makeAnew<T>(_key: string, _parts: readonly unknown[], make: () => T): T {
-  return make();
-}
+export type Make<Part, T> = (key: string, parts: readonly Part[], before?: T) => T;
 
 export interface Memory {
-  /** Remembers one value for each key. */
-  readonly reuse: <T>() => Reuse<T>;
+  /** Makes only what was not made of the same objects under the key. */
+  readonly reuse: <Part, T>(make: Make<Part, T>) => Make<Part, T>;
   /** Forgets what was not asked for since the last time. */
   readonly sweep: () => void;
 }
@@ -28,16 +23,16 @@ interface Entry<T> {
 export function createMemory(): Memory {
   const stores: Map<string, Entry<unknown>>[] = [];
   return {
-    reuse: <T>(): Reuse<T> => {
+    reuse: <Part, T>(make: Make<Part, T>): Make<Part, T> => {
       const entries = new Map<string, Entry<T>>();
       stores.push(entries);
-      return (key, parts, make) => {
+      return (key, parts) => {
         const known = entries.get(key);
         if (known !== undefined && sameItems(known.parts, parts)) {
           known.isAsked = true;
           return known.value;
         }
-        const value = make(known?.value);
+        const value = make(key, parts, known?.value);
         entries.set(key, { parts, value, isAsked: true });
         return value;
       };

@@ -1,9 +1,9 @@
 // From the pods of this node and the policies that isolate them to the plans of all families; what is as it was is not made anew.
 import type { Family, Ip } from "../../net/ip.ts";
-import { compileDirection } from "../compile-direction.ts";
-import type { DirectionParts, DirectionPlan, IsolatedPod } from "../compile-direction.ts";
-import { compileFamily } from "../compile-family.ts";
-import type { FamilyParts, FamilyPlan } from "../compile-family.ts";
+import { compileDirection, directionMakers } from "../compile-direction.ts";
+import type { DirectionMakers, DirectionPlan, IsolatedPod } from "../compile-direction.ts";
+import { compileFamily, familyMakers } from "../compile-family.ts";
+import type { FamilyMakers, FamilyPlan } from "../compile-family.ts";
 import { compileProfile } from "../compile-profile.ts";
 import type { ChainPlace, PolicyChain } from "../compile-profile.ts";
 import { createMemory, sameItems } from "../reuse.ts";
@@ -46,11 +46,17 @@ function createFamilyPlanner(settings: PolicySettings, family: Family) {
   const planEgress = createDirectionPlanner({ settings, family, direction: "egress" });
   const planIngress = createDirectionPlanner({ settings, family, direction: "ingress" });
   const memory = createMemory();
-  const parts: FamilyParts = { fixed: memory.reuse(), specs: memory.reuse(), set: memory.reuse() };
+  const makers = familyMakers(settings, family);
+  const remembering: FamilyMakers = {
+    fixed: memory.reuse(makers.fixed),
+    specs: memory.reuse(makers.specs),
+    knownSet: memory.reuse(makers.knownSet),
+    deniedSet: memory.reuse(makers.deniedSet),
+  };
   return (pods: readonly PlannedPod[]): FamilyPlan => {
     const known = pods.flatMap(({ ips }) => ips[family]);
     const plans = { egress: planEgress(pods), ingress: planIngress(pods) };
-    const plan = compileFamily(settings, family, plans, known, parts);
+    const plan = compileFamily({ settings, family }, plans, known, remembering);
     memory.sweep();
     return plan;
   };
@@ -59,12 +65,13 @@ function createFamilyPlanner(settings: PolicySettings, family: Family) {
 function createDirectionPlanner(place: ChainPlace) {
   const isolate = createIsolation(place);
   const memory = createMemory();
-  const parts: DirectionParts = { leaf: memory.reuse(), branch: memory.reuse() };
+  const { leaf, branch } = directionMakers(place);
+  const makers: DirectionMakers = { leaf: memory.reuse(leaf), branch: memory.reuse(branch) };
   let last: { readonly isolated: readonly IsolatedPod[]; readonly plan: DirectionPlan } | undefined;
   return (pods: readonly PlannedPod[]): DirectionPlan => {
     const isolated = isolate(pods);
     if (last !== undefined && sameItems(last.isolated, isolated)) return last.plan;
-    last = { isolated, plan: compileDirection(isolated, place, parts) };
+    last = { isolated, plan: compileDirection(isolated, makers) };
     memory.sweep();
     return last.plan;
   };
@@ -73,13 +80,13 @@ function createDirectionPlanner(place: ChainPlace) {
 /** Compiles a chain once for all pods with the same policies. */
 function createIsolation(place: ChainPlace) {
   const memory = createMemory();
-  const chainOf = memory.reuse<PolicyChain>();
+  const chainOf = memory.reuse<Policy, PolicyChain>((_, policies) => compileProfile(policies, place));
   const isolatedOf = new WeakMap<PlannedPod, IsolatedPod>();
   const isolate = (pod: PlannedPod): IsolatedPod | undefined => {
     const { id, names, policies } = pod.selections[place.direction];
     const ips = pod.ips[place.family];
     if (policies.length === 0 || ips.length === 0) return undefined;
-    const chain = chainOf(id, policies, () => compileProfile(policies, place));
+    const chain = chainOf(id, policies);
     const known = isolatedOf.get(pod);
     if (known?.chain === chain) return known;
     const isolated = { key: pod.key, ips, chain, policies: names };
