@@ -11,7 +11,7 @@ import type { DispatchBranch, DispatchLeaf } from "./dispatch.ts";
 import { policyNames } from "./names.ts";
 import type { PolicyNames } from "./names.ts";
 import { sortUnique } from "./resolve.ts";
-import { keepSame } from "./reuse.ts";
+import { keepSame, sameItems } from "./reuse.ts";
 import type { Make } from "./reuse.ts";
 import type { SetSpec } from "./sets.ts";
 import type { Direction } from "./snapshot.ts";
@@ -122,9 +122,11 @@ export function compileDirection(
     branch(children.map(({ digest }) => digest).join(" "), children),
   );
   const { root, nodes = [] } = tree ?? {};
+  const branches = nodes.filter(({ kind }) => kind === "branch");
+  const chainOf = ({ chain }: Pods): Chain => chain;
   return {
     target: root?.target,
-    chains: [...leaves, ...nodes.filter(({ kind }) => kind === "branch")].map(({ chain }) => chain),
+    chains: leaves.map(chainOf).concat(branches.map(chainOf)),
     podSets: nodes.map(({ set }) => set),
     specs: leaves.map(({ specs }) => specs),
     profiles: leaves.map(({ profile }) => profile),
@@ -147,7 +149,7 @@ function describePods(pods: readonly IsolatedPod[]): Pick<CompiledProfile, "poli
 /** Policies of pods with one chain are mostly the same. */
 function unionOf([first, ...others]: readonly IsolatedPod[]): readonly string[] {
   const policies = first?.policies ?? [];
-  if (others.every((pod) => pod.policies === policies)) return policies;
+  if (others.every((pod) => sameItems(pod.policies, policies))) return policies;
   return [...new Set([...policies, ...others.flatMap((pod) => pod.policies)])].sort();
 }
 
