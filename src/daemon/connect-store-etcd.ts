@@ -10,11 +10,11 @@ import type { Store, StoreModules } from "./connect-store.ts";
 import { etcdConnection } from "./connection-options.ts";
 import type { Options } from "./options.ts";
 
-export function connectEtcd(options: Options, { log }: StoreModules): Store {
+export function connectEtcd(options: Options, { log, tally }: StoreModules): Store {
   const client = createEtcdClient(etcdConnection(options), { log });
   const manager = createEtcdSubnetManager(
     { client, prefix: options.etcdPrefix, renewMarginMinutes: options.subnetLeaseRenewMargin },
-    { log, parseNetworkConfig: parseUsableConfig },
+    { log, tally, parseNetworkConfig: parseUsableConfig },
   );
   return {
     kind: "etcd",
@@ -46,8 +46,8 @@ export function connectEtcd(options: Options, { log }: StoreModules): Store {
       ]);
       const place = { client, prefix: options.etcdPrefix };
       return {
-        source: createEtcdPolicySource(place, { log }),
-        registry: createEtcdPodRegistry({ ...place, nodeName }, { log }),
+        source: createEtcdPolicySource(place, { log, tally }),
+        registry: createEtcdPodRegistry({ ...place, nodeName }, { log, tally }),
       };
     },
   };

@@ -11,7 +11,10 @@ import type { Options } from "./options.ts";
 import { VERSION } from "./version.ts";
 
 /** @throws {InvalidValueError} when there is no way to the API, or this daemon cannot know its Node */
-export async function connectKube(options: Options, { log, env, signal }: StoreModules): Promise<Store> {
+export async function connectKube(
+  options: Options,
+  { log, env, signal, tally }: StoreModules,
+): Promise<Store> {
   const connection = await loadKubeConnection({
     apiUrl: options.kubeApiUrl,
     kubeconfigFile: options.kubeconfigFile,
@@ -39,7 +42,7 @@ export async function connectKube(options: Options, { log, env, signal }: StoreM
       netConfigPath: options.netConfigPath,
       setNodeNetworkUnavailable: options.setNodeNetworkUnavailable,
     },
-    { log, report: notify, checkConfig: (config) => void createBackend(config) },
+    { log, tally, report: notify, checkConfig: (config) => void createBackend(config) },
   );
   return {
     kind: "kubernetes",
@@ -52,7 +55,7 @@ export async function connectKube(options: Options, { log, env, signal }: StoreM
     notify,
     openPolicy: async () => {
       const { createKubePolicySource } = await import("../policy/kube-policy-source.ts");
-      return { source: createKubePolicySource({ client, nodes }, { log }) };
+      return { source: createKubePolicySource({ client, nodes }, { log, tally }) };
     },
   };
 }

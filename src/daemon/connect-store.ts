@@ -1,6 +1,7 @@
 // Where leases and configuration live: etcd, or the Kubernetes API with --kube-subnet-mgr. The rest of the daemon does not ask.
 import type { PublicIpWish, SubnetManager } from "../ipam/subnet-manager.ts";
 import type { Logger } from "../net/logger.ts";
+import type { SourceTally } from "../net/source-tally.ts";
 import type { PodRegistry } from "../policy/pod-registry.ts";
 import type { PolicySource } from "../policy/source.ts";
 import type { Options } from "./options.ts";
@@ -41,6 +42,7 @@ export interface PolicyStore {
 
 export interface StoreModules {
   readonly log: Logger;
+  readonly tally: SourceTally;
   readonly env: NodeJS.ProcessEnv;
   readonly signal: AbortSignal;
 }

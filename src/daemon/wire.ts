@@ -27,6 +27,7 @@ import { startHealthServer } from "./health-server.ts";
 import { keepMemorySmall } from "./memory-keeper.ts";
 import { createMetrics, metricsRoutes } from "./metrics.ts";
 import { registerNodeMetrics } from "./node-metrics.ts";
+import { registerSourceMetrics } from "./source-metrics.ts";
 import type { Options } from "./options.ts";
 import { openDataPath } from "./open-data-path.ts";
 import { acquireRequest, uplinkWish } from "./start-node.ts";
@@ -66,7 +67,7 @@ export async function runDaemon(options: Options, modules: DaemonModules): Promi
   };
   await startStatusSocket({ path: options.statusSocket, routes }, { log }, signal);
 
-  const store = await connectStore(options, modules);
+  const store = await connectStore(options, { ...modules, tally: registerSourceMetrics(metrics) });
   state.store = store.kind;
   state.manager = store.manager;
   try {

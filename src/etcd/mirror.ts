@@ -5,6 +5,8 @@ import { endingAtAbort } from "./ending-at-abort.ts";
 import type { EtcdClient, KeyList, KeyValue, Revision, WatchEvent } from "./client.ts";
 import { describeOtherHistory, describeOtherStore, foldHistory, historyOfList } from "./history.ts";
 import type { KnownHistory } from "./history.ts";
+import { NO_TALLY } from "../net/source-tally.ts";
+import type { SourceTally } from "../net/source-tally.ts";
 
 const RETRY_MIN_MS = 500;
 const RETRY_MAX_MS = 5_000;
@@ -17,22 +19,12 @@ const REWOUND_GRACE_MS = 20_000;
 const RELIST_INTERVAL_MS = 10 * 60_000;
 const KEYS_PER_RELIST_INTERVAL = 1_000;
 
-/** Why all keys are listed anew. */
-export type RelistCause =
-  /** The history that we needed was compacted away. */
-  | "compacted"
-  /** The store is another one, was restored from a backup, or lost its data. */
-  | "other-history"
-  /** For safety, after a while. */
-  | "periodic"
-  /** A call failed. */
-  | "error";
-
 export interface MirrorOptions {
   readonly client: Pick<EtcdClient, "list" | "watch" | "markAt">;
   readonly prefix: string;
-  /** For messages: "the leases". */
+  /** For metrics, and with "the" for messages: "leases". */
   readonly what: string;
+  readonly tally?: SourceTally | undefined;
   /** What is kept while an etcd that lost its data is filled again, for the message: "all peers for a while, until ...". */
   readonly keeping: string;
   /** Default REWOUND_GRACE_MS. */
@@ -51,10 +43,8 @@ export interface MirrorHandlers {
   onConnected(): void;
   /** `away`: etcd does not answer. */
   onProblem(problem: string, away: boolean): void;
-  /** All keys are listed anew. */
-  onRelist?(cause: RelistCause, why: string): void;
-  /** The watch lost its stream; it goes on where it was as soon as it has another one. */
-  onCut?(): void;
+  /** History was compacted away; all keys are listed anew. */
+  onCompacted?(reason: string): void;
 }
 
 interface Progress {
@@ -76,6 +66,7 @@ export async function mirrorPrefix(
 
 async function mirror(options: MirrorOptions, handlers: MirrorHandlers, signal: AbortSignal): Promise<void> {
   let retryMs = RETRY_MIN_MS;
+  const { what, tally = NO_TALLY } = options;
   const progress: Progress = { seen: 0n, known: undefined, otherHistory: undefined };
   while (!signal.aborted) {
     try {
@@ -83,15 +74,16 @@ async function mirror(options: MirrorOptions, handlers: MirrorHandlers, signal: 
       retryMs = RETRY_MIN_MS;
       await followEvents(options, progress, handlers, signal);
       if (signal.aborted) return;
-      if (progress.otherHistory === undefined) handlers.onRelist?.("periodic", "for safety");
+      if (progress.otherHistory === undefined) tally.relist(what, "periodic");
     } catch (error) {
       if (signal.aborted) return;
       if (error instanceof CompactedError) {
-        handlers.onRelist?.("compacted", error.message);
+        tally.relist(what, "expired");
+        handlers.onCompacted?.(error.message);
         continue;
       }
       if (!(error instanceof EtcdCallError)) throw error;
-      if (progress.seen > 0n) handlers.onRelist?.("error", error.message);
+      if (progress.seen > 0n) tally.relist(what, "error");
       handlers.onProblem(error.message, error.retryable);
       await pause(options, retryMs, signal).catch(() => undefined);
       retryMs = Math.min(retryMs * 2, RETRY_MAX_MS);
@@ -123,12 +115,12 @@ async function listKeys(
   handlers: MirrorHandlers,
   signal: AbortSignal,
 ): Promise<KeyList & { readonly rewound: boolean }> {
-  const { client, prefix, keeping, rewoundGraceMs = REWOUND_GRACE_MS } = options;
+  const { client, prefix, what, tally = NO_TALLY, keeping, rewoundGraceMs = REWOUND_GRACE_MS } = options;
   const list = await client.list(prefix);
   const other = otherHistory ?? describeOtherStore(known?.store, list.store);
   if (list.revision >= seen && other === undefined) return { ...list, rewound: false };
   const why = other ?? `it is at revision ${list.revision} and was at ${seen}`;
-  handlers.onRelist?.("other-history", why);
+  tally.relist(what, "other-history");
   handlers.onProblem(`etcd has lost data (${why}); keeping ${keeping}`, false);
   await pause(options, rewoundGraceMs, signal);
   return { ...(await client.list(prefix)), rewound: true };
@@ -141,15 +133,15 @@ async function followEvents(
   handlers: MirrorHandlers,
   signal: AbortSignal,
 ): Promise<void> {
-  const { client, prefix, what, after = afterTimeout } = options;
+  const { client, prefix, what, tally = NO_TALLY, after = afterTimeout } = options;
   const enough = new AbortController();
   const cancelRelist = after(relistDelayMs(options, progress.known?.count ?? 0), () => enough.abort());
   let wasCut = false;
   const onState = ({ connected, reason }: { connected: boolean; reason?: string }): void => {
     if (!connected) {
       wasCut = true;
-      handlers.onCut?.();
-      handlers.onProblem(`the watch of ${what} is interrupted: ${reason ?? "no reason given"}`, true);
+      tally.cut(what);
+      handlers.onProblem(`the watch of the ${what} is interrupted: ${reason ?? "no reason given"}`, true);
       return;
     }
     handlers.onConnected();

@@ -1,7 +1,8 @@
 // Turns the keys below `<prefix>/subnets/` into lease events: a snapshot, then changes, over any number of outages.
 import type { KeyValue, WatchEvent } from "../etcd/client.ts";
 import { mirrorPrefix } from "../etcd/mirror.ts";
-import type { MirrorOptions, RelistCause } from "../etcd/mirror.ts";
+import type { MirrorOptions } from "../etcd/mirror.ts";
+import type { SourceTally } from "../net/source-tally.ts";
 import { InvalidValueError } from "../net/errors.ts";
 import { cidrContains } from "../net/cidr.ts";
 import type { Cidr } from "../net/cidr.ts";
@@ -19,8 +20,7 @@ export interface LeaseWatchContext extends EtcdContext {
   /** See `MirrorOptions`. */
   readonly rewoundGraceMs?: number;
   readonly after?: MirrorOptions["after"];
-  readonly onRelist?: (cause: RelistCause) => void;
-  readonly onCut?: () => void;
+  readonly tally?: SourceTally | undefined;
 }
 
 /** Until aborted; see `SubnetManager.watchLeases`. */
@@ -29,12 +29,13 @@ export async function watchLeases(
   onEvent: (event: LeaseEvent) => void,
   signal: AbortSignal,
 ): Promise<void> {
-  const { client, prefix, health, log, random, rewoundGraceMs, after, onRelist, onCut } = context;
+  const { client, prefix, health, log, random, rewoundGraceMs, after, tally } = context;
   await mirrorPrefix(
     {
       client,
       prefix: leaseKeyPrefix(prefix),
-      what: "the leases",
+      what: "leases",
+      tally,
       keeping: "all peers for a while, until their daemons have put their leases back",
       rewoundGraceMs,
       after,
@@ -51,11 +52,7 @@ export async function watchLeases(
       },
       onConnected: () => health.ok("watch"),
       onProblem: (problem, away) => health.problem("watch", problem, away),
-      onRelist: (cause, reason) => {
-        if (cause === "compacted") log.info({ reason }, "reading all leases anew");
-        onRelist?.(cause);
-      },
-      onCut: () => onCut?.(),
+      onCompacted: (reason) => log.info({ reason }, "reading all leases anew"),
     },
     signal,
   );

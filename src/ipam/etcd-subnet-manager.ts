@@ -5,6 +5,7 @@ import { endingAtAbort } from "../etcd/ending-at-abort.ts";
 import { InvalidValueError } from "../net/errors.ts";
 import { SILENT_LOGGER } from "../net/logger.ts";
 import type { Logger } from "../net/logger.ts";
+import type { SourceTally } from "../net/source-tally.ts";
 import { chooseSubnet } from "./allocator.ts";
 import { acquireLease } from "./etcd-acquire.ts";
 import type { AcquireContext } from "./etcd-acquire.ts";
@@ -43,6 +44,7 @@ export interface EtcdSubnetManagerOptions {
 
 export interface EtcdSubnetManagerModules {
   readonly log?: Logger;
+  readonly tally?: SourceTally;
   /** Milliseconds since the epoch. */
   readonly now?: () => number;
   /** Uniform in [0, 1). */
@@ -89,7 +91,8 @@ export function createEtcdSubnetManager(
     watchLeases: (onEvent, signal) => {
       // An event that arrives after the abort is nobody's.
       const live = (event: LeaseEvent): void => void (signal.aborted || onEvent(event));
-      return watchLeases({ ...context, ...grace, config: () => config }, live, signal);
+      const { tally } = modules;
+      return watchLeases({ ...context, ...grace, tally, config: () => config }, live, signal);
     },
     keepLease: (lease, signal) => endingAtAbort(keeperOf(lease).keep(signal), signal, () => undefined),
     updateLease: (lease) => keeperOf(lease).update(lease),

@@ -7,6 +7,7 @@ import type { ReflectorTiming } from "../kube/reflector.ts";
 import { readTogether } from "../kube/reflector-tap.ts";
 import type { ReflectorReader } from "../kube/reflector-tap.ts";
 import type { Logger } from "../net/logger.ts";
+import type { SourceTally } from "../net/source-tally.ts";
 import type { AnnotationNames } from "./kube-annotations-codec.ts";
 import type { KubeHealth } from "./kube-health.ts";
 import { KubeLeaseBook } from "./kube-lease-book.ts";
@@ -25,6 +26,7 @@ export interface NodeMirrorOptions {
 export interface NodeMirrorModules {
   readonly client: KubeClient;
   readonly log: Logger;
+  readonly tally?: SourceTally | undefined;
   readonly health: KubeHealth;
   readonly random: () => number;
 }
@@ -47,10 +49,10 @@ export class NodeMirror {
 
   /** Runs until the abort. */
   async run(signal: AbortSignal): Promise<void> {
-    const { client, log, random } = this.#modules;
+    const { client, log, tally, random } = this.#modules;
     const { ownName, timing, alsoRead } = this.#options;
     const options = { resource: "nodes", path: NODES_PATH, ...(timing && { timing }) };
-    const modules = { client, log, random };
+    const modules = { client, log, tally, random };
     const reader = this.#reader();
     if (alsoRead !== undefined) {
       const both = readTogether(reader, alsoRead);

@@ -11,6 +11,7 @@ import type { ReflectorReader } from "../kube/reflector-tap.ts";
 import { InvalidValueError } from "../net/errors.ts";
 import { SILENT_LOGGER } from "../net/logger.ts";
 import type { Logger } from "../net/logger.ts";
+import type { SourceTally } from "../net/source-tally.ts";
 import { annotationNames } from "./kube-annotations-codec.ts";
 import type { AnnotationNames } from "./kube-annotations-codec.ts";
 import { KubeHealth } from "./kube-health.ts";
@@ -46,6 +47,7 @@ export interface KubeSubnetManagerOptions {
 
 export interface KubeSubnetManagerModules {
   readonly log?: Logger;
+  readonly tally?: SourceTally;
   /** Milliseconds since the epoch. */
   readonly now?: () => number;
   /** Uniform in [0, 1). */
@@ -95,6 +97,7 @@ class NodeSubnetManager implements KubeSubnetManager {
   readonly #options: KubeSubnetManagerOptions;
   readonly #names: AnnotationNames;
   readonly #log: Logger;
+  readonly #tally: SourceTally | undefined;
   readonly #now: () => number;
   readonly #random: () => number;
   readonly #report: (event: NodeEvent) => void;
@@ -111,6 +114,7 @@ class NodeSubnetManager implements KubeSubnetManager {
     this.#options = options;
     this.#names = annotationNames(options.annotationPrefix);
     this.#log = modules.log ?? SILENT_LOGGER;
+    this.#tally = modules.tally;
     this.#now = modules.now ?? Date.now;
     this.#random = modules.random ?? Math.random;
     this.#checkConfig = modules.checkConfig ?? (() => undefined);
@@ -210,7 +214,10 @@ class NodeSubnetManager implements KubeSubnetManager {
     const { client, timing, alsoRead, setNodeNetworkUnavailable: setsCondition } = this.#options;
     const shared = { client, log: this.#log, health: this.#healthBook, random: this.#random };
     const names = this.#names;
-    const mirror = new NodeMirror({ ownName: nodeName, names, config, timing, alsoRead }, shared);
+    const mirror = new NodeMirror(
+      { ownName: nodeName, names, config, timing, alsoRead },
+      { ...shared, tally: this.#tally },
+    );
     const own = new OwnNode(
       { nodeName, names, config, setsCondition },
       { ...shared, mirror, now: this.#now, report: this.#report },

@@ -2,6 +2,8 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "../net/logger.ts";
 import { SILENT_LOGGER } from "../net/logger.ts";
+import { NO_TALLY } from "../net/source-tally.ts";
+import type { SourceTally } from "../net/source-tally.ts";
 import type { KubeClient } from "./api-client.ts";
 import { Backoff } from "./backoff.ts";
 import { isExpired, isTooLargeVersion, KubeApiError } from "./errors.ts";
@@ -66,6 +68,7 @@ export interface ReflectorHandlers<T> {
 export interface ReflectorModules {
   readonly client: KubeClient;
   readonly log?: Logger;
+  readonly tally?: SourceTally | undefined;
   /** Uniform in [0, 1). */
   readonly random?: () => number;
 }
@@ -89,6 +92,7 @@ class Reflector<T> {
   readonly #backoff: Backoff;
   readonly #random: () => number;
   readonly #log: Logger;
+  readonly #tally: SourceTally;
   /** Of the last object, bookmark or list; undefined until the first list. */
   #version: string | undefined;
   #mustList = true;
@@ -96,6 +100,7 @@ class Reflector<T> {
   #consistent = false;
   /** The connection broke: the server may have been restarted on a restored etcd. */
   #mustCheckHistory = false;
+  #isStreaming = false;
   #reported: ReflectorHealth | undefined;
 
   constructor(
@@ -111,6 +116,7 @@ class Reflector<T> {
     this.#timing = { ...DEFAULT_TIMING, ...options.timing };
     this.#random = modules.random ?? Math.random;
     this.#log = modules.log ?? SILENT_LOGGER;
+    this.#tally = modules.tally ?? NO_TALLY;
     const { minBackoffMs: minMs, maxBackoffMs: maxMs } = this.#timing;
     this.#backoff = new Backoff({ minMs, maxMs, random: this.#random });
   }
@@ -139,19 +145,24 @@ class Reflector<T> {
 
   /** Decides what a failure means for the next attempt. Returns the pause, milliseconds. */
   #judge(error: KubeApiError): number {
+    const { resource } = this.#options;
     if (isExpired(error)) {
+      this.#tally.relist(resource, "expired");
       // Nothing is wrong: we were away, or the server was restarted. A list that has expired is read from etcd instead.
       this.#consistent = this.#mustList;
       this.#mustList = true;
-      this.#log.debug({ resource: this.#options.resource }, `${error.message}; listing again`);
+      this.#log.debug({ resource }, `${error.message}; listing again`);
     } else {
+      if (this.#isStreaming) this.#tally.cut(resource);
       this.#mustCheckHistory = true;
       if (isTooLargeVersion(error)) {
+        this.#tally.relist(resource, "other-history");
         this.#consistent = true;
         this.#mustList = true;
       }
       this.#report({ connected: false, problem: error.message });
     }
+    this.#isStreaming = false;
     return Math.max(this.#backoff.next(), Math.min(error.retryAfterMs ?? 0, MAX_RETRY_AFTER_MS));
   }
 
@@ -170,6 +181,7 @@ class Reflector<T> {
   }
 
   #listFromEtcd(current: string): void {
+    this.#tally.relist(this.#options.resource, "other-history");
     this.#log.warn(
       { resource: this.#options.resource, before: this.#version, now: current },
       "the API server's history went back (etcd restored from a backup?); listing again",
@@ -221,6 +233,7 @@ class Reflector<T> {
       if (this.#signal.aborted) return;
       switch (event.type) {
         case "opened":
+          this.#isStreaming = true;
           this.#report({ connected: true });
           break;
         case "put":

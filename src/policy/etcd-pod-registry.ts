@@ -6,6 +6,7 @@ import { mirrorPrefix } from "../etcd/mirror.ts";
 import { InvalidValueError } from "../net/errors.ts";
 import { SILENT_LOGGER } from "../net/logger.ts";
 import type { Logger } from "../net/logger.ts";
+import type { SourceTally } from "../net/source-tally.ts";
 import { formatRegisteredNode, formatRegisteredPod } from "./etcd-codec.ts";
 import { formatPolicyKey, isKeySegment, parsePolicyKey } from "./etcd-keys.ts";
 import { planRegistration } from "./etcd-registration-plan.ts";
@@ -38,6 +39,7 @@ export interface EtcdPodRegistryOptions {
 
 export interface EtcdPodRegistryModules {
   readonly log?: Logger;
+  readonly tally?: SourceTally;
   /** Uniform in [0, 1). */
   readonly random?: () => number;
 }
@@ -57,6 +59,7 @@ export function createEtcdPodRegistry(
 class EtcdPodRegistry implements PodRegistry {
   readonly #options: EtcdPodRegistryOptions;
   readonly #log: Logger;
+  readonly #tally: SourceTally | undefined;
   readonly #random: () => number;
   readonly #pods = new Map<string, LocalPod>();
   /** Key -> uid of what is to go, as long as `reconcile` has not said which are all. */
@@ -76,6 +79,7 @@ class EtcdPodRegistry implements PodRegistry {
   constructor(options: EtcdPodRegistryOptions, modules: EtcdPodRegistryModules) {
     this.#options = options;
     this.#log = modules.log ?? SILENT_LOGGER;
+    this.#tally = modules.tally;
     this.#random = modules.random ?? Math.random;
   }
 
@@ -232,7 +236,8 @@ class EtcdPodRegistry implements PodRegistry {
       {
         client,
         prefix: this.#nodeKey(),
-        what: "this node's own pods",
+        what: "registrations",
+        tally: this.#tally,
         keeping: "what is in memory, and writing it again",
         rewoundGraceMs: REWOUND_GRACE_MS,
         random: this.#random,

@@ -3,6 +3,7 @@ import type { EtcdClient } from "../etcd/client.ts";
 import { mirrorPrefix } from "../etcd/mirror.ts";
 import { SILENT_LOGGER } from "../net/logger.ts";
 import type { Logger } from "../net/logger.ts";
+import type { SourceTally } from "../net/source-tally.ts";
 import { policyKeyPrefix } from "./etcd-keys.ts";
 import { EtcdPolicyState } from "./etcd-policy-state.ts";
 import { ObjectFeed } from "./object-feed.ts";
@@ -19,6 +20,7 @@ export interface EtcdPolicySourceOptions {
 
 export interface EtcdPolicySourceModules {
   readonly log?: Logger;
+  readonly tally?: SourceTally;
   /** Uniform in [0, 1). */
   readonly random?: () => number;
 }
@@ -28,7 +30,7 @@ const MAX_NAMED = 5;
 
 export function createEtcdPolicySource(
   { client, prefix: givenPrefix, rewoundGraceMs }: EtcdPolicySourceOptions,
-  { log = SILENT_LOGGER, random = Math.random }: EtcdPolicySourceModules = {},
+  { log = SILENT_LOGGER, tally, random = Math.random }: EtcdPolicySourceModules = {},
 ): PolicySource {
   const prefix = givenPrefix.replace(/\/+$/, "");
   let connected = false;
@@ -57,7 +59,8 @@ export function createEtcdPolicySource(
         {
           client,
           prefix: policyKeyPrefix(prefix),
-          what: "the policies",
+          what: "policies",
+          tally,
           keeping: "all pods and policies for a while, until daemons have registered their pods again",
           rewoundGraceMs,
           random,
@@ -74,9 +77,7 @@ export function createEtcdPolicySource(
           },
           onConnected,
           onProblem,
-          onRelist: (cause, reason) => {
-            if (cause === "compacted") log.info({ reason }, "reading all policies anew");
-          },
+          onCompacted: (reason) => log.info({ reason }, "reading all policies anew"),
         },
         signal,
       );

@@ -5,6 +5,7 @@ import type { ReflectorHandlers, ReflectorHealth, ReflectorTiming } from "../kub
 import { ReflectorTap } from "../kube/reflector-tap.ts";
 import { SILENT_LOGGER } from "../net/logger.ts";
 import type { Logger } from "../net/logger.ts";
+import type { SourceTally } from "../net/source-tally.ts";
 import { ObjectFeed } from "./object-feed.ts";
 import { POLICY_KINDS } from "./source.ts";
 import type { PolicyEvent, PolicyKind, PolicySource, PolicySourceHealth } from "./source.ts";
@@ -59,6 +60,7 @@ export function createNodeTap(): NodeTap {
 
 export interface KubePolicySourceModules {
   readonly log?: Logger;
+  readonly tally?: SourceTally | undefined;
   /** Uniform in [0, 1). */
   readonly random?: () => number;
 }
@@ -95,7 +97,7 @@ interface Reflection {
 
 async function reflect(kind: PolicyKind, reflection: Reflection, signal: AbortSignal): Promise<void> {
   const { options, modules, feed } = reflection;
-  const { log = SILENT_LOGGER, random } = modules;
+  const { log = SILENT_LOGGER, tally, random } = modules;
   const handlers = handlersOf(kind, reflection);
   if (kind === "nodes" && options.nodes !== undefined) {
     await options.nodes.follow(handlers, signal);
@@ -106,7 +108,7 @@ async function reflect(kind: PolicyKind, reflection: Reflection, signal: AbortSi
   await runReflector(
     { resource, path, prune, ...(options.timing && { timing: options.timing }) },
     handlers,
-    { client: options.client, log, ...(random && { random }) },
+    { client: options.client, log, tally, ...(random && { random }) },
     signal,
   );
 }

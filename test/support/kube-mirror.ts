@@ -3,6 +3,7 @@ import { createKubeClient } from "../../src/kube/api-client.ts";
 import type { KubeClient } from "../../src/kube/api-client.ts";
 import { runReflector } from "../../src/kube/reflector.ts";
 import type { ReflectorHealth, ReflectorOptions, ReflectorTiming } from "../../src/kube/reflector.ts";
+import type { SourceTally } from "../../src/net/source-tally.ts";
 import type { FakeKube } from "./fake-kube/fake-kube.ts";
 
 export interface Seen {
@@ -17,6 +18,8 @@ export interface Mirror {
   /** "snapshot a,b", "put a 1", "delete a". */
   readonly told: readonly string[];
   readonly health: readonly ReflectorHealth[];
+  /** "nodes cut", "nodes relist expired". */
+  readonly tallied: readonly string[];
   stop(): Promise<void>;
 }
 
@@ -50,6 +53,11 @@ export function startMirror(
   const map = new Map<string, string>();
   const told: string[] = [];
   const health: ReflectorHealth[] = [];
+  const tallied: string[] = [];
+  const tally: SourceTally = {
+    relist: (source, reason) => void tallied.push(`${source} relist ${reason}`),
+    cut: (source) => void tallied.push(`${source} cut`),
+  };
   const running = runReflector<Seen>(
     {
       resource: "nodes",
@@ -80,13 +88,14 @@ export function startMirror(
       },
       onHealth: (state) => void health.push(state),
     },
-    { client },
+    { client, tally },
     stop.signal,
   );
   return {
     map,
     told,
     health,
+    tallied,
     stop: async () => {
       stop.abort();
       await running;

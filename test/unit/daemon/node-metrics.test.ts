@@ -3,6 +3,7 @@ import { expect, it } from "vitest";
 import { DaemonState } from "../../../src/daemon/daemon-state.ts";
 import { createMetrics } from "../../../src/daemon/metrics.ts";
 import { registerNodeMetrics } from "../../../src/daemon/node-metrics.ts";
+import { registerSourceMetrics } from "../../../src/daemon/source-metrics.ts";
 import type { LastPass, NodeAgent } from "../../../src/daemon/node-agent.ts";
 import type { SubnetManager } from "../../../src/ipam/subnet-manager.ts";
 import { parsePrometheusText } from "../../support/prometheus-text.ts";
@@ -79,5 +80,19 @@ it("tells of store, lease, peers, passes, rows and repairs", async () => {
     'flanneld_rows_written_total{table="routes",change="created"}': 3,
     'flanneld_rows_repaired_total{table="routes"}': 2,
     'flanneld_row_failures_total{table="routes"}': 1,
+  });
+});
+
+it("counts lists and watches that had to begin anew, by source", async () => {
+  const metrics = createMetrics();
+  const tally = registerSourceMetrics(metrics);
+  tally.cut("pods");
+  tally.relist("pods", "expired");
+  tally.relist("leases", "other-history");
+  tally.relist("leases", "other-history");
+  expect(await scrape(metrics)).toMatchObject({
+    'flanneld_source_watch_cuts_total{source="pods"}': 1,
+    'flanneld_source_relists_total{source="pods",reason="expired"}': 1,
+    'flanneld_source_relists_total{source="leases",reason="other-history"}': 2,
   });
 });

@@ -1,8 +1,10 @@
 // A mirror of a prefix over a store that does not tell everything: what it misses it finds, and how soon.
 import { expect, test } from "vitest";
+import { CompactedError } from "../../../src/etcd/client.ts";
 import type { EtcdClient, WatchEvent } from "../../../src/etcd/client.ts";
 import { mirrorPrefix } from "../../../src/etcd/mirror.ts";
-import type { MirrorOptions, RelistCause } from "../../../src/etcd/mirror.ts";
+import type { MirrorOptions } from "../../../src/etcd/mirror.ts";
+import type { SourceTally } from "../../../src/net/source-tally.ts";
 import { createFakeEtcd } from "../../support/fake-etcd-client.ts";
 import { waitFor } from "../../support/wait.ts";
 
@@ -20,7 +22,7 @@ function manualTimers() {
     after,
     pendingMs: () => [...timers.values()],
     fire: () => {
-      for (const callback of [...timers.keys()]) {
+      for (const callback of timers.keys()) {
         timers.delete(callback);
         callback();
       }
@@ -31,14 +33,19 @@ function manualTimers() {
 function mirror(client: EtcdClient, more: Partial<MirrorOptions> = {}) {
   const stop = new AbortController();
   const keys = new Map<string, string>();
-  const causes: RelistCause[] = [];
+  const causes: string[] = [];
   const problems: string[] = [];
+  const tally: SourceTally = {
+    relist: (source, reason) => void causes.push(`${source} ${reason}`),
+    cut: (source) => void causes.push(`${source} cut`),
+  };
   let snapshots = 0;
   const ended = mirrorPrefix(
     {
       client,
       prefix: PREFIX,
-      what: "the leases",
+      what: "leases",
+      tally,
       keeping: "all",
       rewoundGraceMs: 1,
       random: () => 0.5,
@@ -56,7 +63,6 @@ function mirror(client: EtcdClient, more: Partial<MirrorOptions> = {}) {
       },
       onConnected: () => undefined,
       onProblem: (problem) => void problems.push(problem),
-      onRelist: (cause) => void causes.push(cause),
     },
     stop.signal,
   );
@@ -92,7 +98,7 @@ test("an event that is lost without a word is made good within ten minutes", asy
   fire();
   await waitFor("the second list", () => snapshots() === 2);
   expect([...keys.keys()]).toEqual([`${PREFIX}b`]);
-  expect(causes).toEqual(["periodic"]);
+  expect(causes).toEqual(["leases periodic"]);
   // And the watch goes on.
   await waitFor("the next timer", () => pendingMs().length === 1);
   await store.put(`${PREFIX}c`, "3");
@@ -148,7 +154,7 @@ test("a store that was made anew and filled beyond our revision, while nobody wa
     "all of the new keys",
     () => [...keys.keys()].join() === ["b", "c", "d"].map((key) => PREFIX + key).join(),
   );
-  expect(causes).toEqual(["other-history"]);
+  expect(causes).toEqual(["leases cut", "leases other-history"]);
   expect(problems.at(-1)).toMatch(/etcd has lost data \(.*\); keeping all/);
   await end();
 });
@@ -176,6 +182,24 @@ test("a cut alone leads to no list", async () => {
   await waitFor("the key written meanwhile", () => keys.has(`${PREFIX}b`) && marks === 1);
   await store.put(`${PREFIX}c`, "3");
   await waitFor("the next key", () => keys.has(`${PREFIX}c`));
-  expect({ causes, snapshots: snapshots() }).toEqual({ causes: [], snapshots: 1 });
+  expect({ causes, snapshots: snapshots() }).toEqual({ causes: ["leases cut"], snapshots: 1 });
+  await end();
+});
+
+test("a compaction of what was needed is counted", async () => {
+  const store = createFakeEtcd();
+  await store.put(`${PREFIX}a`, "1");
+  let watched = 0;
+  const client: EtcdClient = {
+    ...store,
+    async *watch(...args) {
+      watched += 1;
+      if (watched === 1) throw new CompactedError("gone");
+      yield* store.watch(...args);
+    },
+  };
+  const { causes, snapshots, end } = mirror(client);
+  await waitFor("the second list", () => snapshots() === 2);
+  expect(causes).toEqual(["leases expired"]);
   await end();
 });

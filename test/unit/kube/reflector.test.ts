@@ -67,6 +67,7 @@ test.each(["between-lines", "inside-line"] as const)(
     await waitFor("the events after the cut", () => last() === "put e 1");
     expect(mirror.told).toEqual(["snapshot a,b", "put c 1", "put d 1", "put e 1"]);
     expect(queries("list")).toHaveLength(1);
+    expect(mirror.tallied).toEqual(["nodes cut"]);
   },
 );
 
@@ -77,6 +78,7 @@ test("the server's own end of a watch is no failure", async () => {
   putNode(fake, "c", "1");
   await waitFor("the event", () => last() === "put c 1");
   expect(mirror.health).toEqual([{ connected: true }]);
+  expect(mirror.tallied).toEqual([]);
 });
 
 test.each(["event", "status"] as const)(
@@ -91,6 +93,7 @@ test.each(["event", "status"] as const)(
     fake.faults.expireHistory();
     await fake.faults.up();
     await waitFor("the second snapshot", () => last() === "snapshot b,c");
+    expect(mirror.tallied).toEqual(["nodes cut", "nodes relist expired"]);
     await watching();
     putNode(fake, "b", "2");
     await waitFor("an event after it", () => last() === "put b 2");
