@@ -2,20 +2,20 @@
 import type { FdbEntry } from "../host/state.ts";
 import { tryParseIp } from "../net/ip.ts";
 import { tryParseMac } from "../net/mac.ts";
-import { arrayOf, parseJsonRows, textOf } from "./json.ts";
+import { arrayOf, mapJsonRows, textOf } from "./json.ts";
 
 export const LIST_FDB: readonly string[] = ["-j", "fdb", "show"];
 
 /** Permanent entries with a remote, of all devices. Multicast memberships and bridge ports have no remote. */
 export function parseFdb(stdout: string): readonly FdbEntry[] {
-  return parseJsonRows(stdout, "bridge fdb").flatMap((row) => {
+  return mapJsonRows(stdout, "bridge fdb", (row) => {
     const dev = textOf(row["ifname"]);
     const mac = tryParseMac(textOf(row["mac"]) ?? "");
     const remote = tryParseIp(textOf(row["dst"]) ?? "");
     const isOurs = row["state"] === "permanent" && arrayOf(row["flags"]).includes("self");
     return isOurs && dev !== undefined && mac !== undefined && remote !== undefined
-      ? [{ dev, mac, remote }]
-      : [];
+      ? { dev, mac, remote }
+      : undefined;
   });
 }
 

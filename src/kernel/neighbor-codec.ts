@@ -2,16 +2,16 @@
 import type { Neighbor } from "../host/state.ts";
 import { tryParseIp } from "../net/ip.ts";
 import { tryParseMac } from "../net/mac.ts";
-import { parseJsonRows, textOf } from "./json.ts";
+import { mapJsonRows, textOf } from "./json.ts";
 
 export const LIST_NEIGHBORS: readonly string[] = ["-j", "neigh", "show", "nud", "permanent"];
 
 export function parseNeighbors(stdout: string): readonly Neighbor[] {
-  return parseJsonRows(stdout, "ip neigh").flatMap((row) => {
+  return mapJsonRows(stdout, "ip neigh", (row) => {
     const ip = tryParseIp(textOf(row["dst"]) ?? "");
     const mac = tryParseMac(textOf(row["lladdr"]) ?? "");
     const dev = textOf(row["dev"]);
-    return ip === undefined || mac === undefined || dev === undefined ? [] : [{ dev, ip, mac }];
+    return ip === undefined || mac === undefined || dev === undefined ? undefined : { dev, ip, mac };
   });
 }
 

@@ -6,7 +6,7 @@ import { cidrContains, cidrFamily, tryParseCidr } from "../net/cidr.ts";
 import type { Cidr } from "../net/cidr.ts";
 import { bitsOf, FAMILIES, tryParseIp } from "../net/ip.ts";
 import type { Family, Ip } from "../net/ip.ts";
-import { arrayOf, numberOf, objectOf, parseJsonRows, textOf } from "./json.ts";
+import { arrayOf, mapJsonRows, numberOf, objectOf, textOf } from "./json.ts";
 import type { JsonObject } from "./json.ts";
 
 /** RTPROT_KERNEL and RTPROT_BOOT (linux/rtnetlink.h); iproute2 leaves boot out. */
@@ -42,7 +42,7 @@ export function listRoutesArgs(family: Family): readonly string[] {
 }
 
 export function parseRoutes(stdout: string, family: Family): readonly ListedRoute[] {
-  return parseJsonRows(stdout, "ip route").flatMap((row) => parseRoute(row, family) ?? []);
+  return mapJsonRows(stdout, "ip route", (row) => parseRoute(row, family));
 }
 
 function parseRoute(row: JsonObject, family: Family): ListedRoute | undefined {

@@ -26,6 +26,21 @@ describe("JSON of iproute2", () => {
     expect(() => parseJsonRows("default via 192.0.2.1", "ip route")).toThrow("iproute2 5.3 or newer");
     expect(() => parseJsonRows("{}", "ip route")).toThrow("no array");
   });
+  it("is read piece by piece where it is long, and what is broken is not read in part", () => {
+    const rows = Array.from({ length: 5_000 }, (_, i) => ({
+      dst: `10.${i >> 8}.${i & 255}.0/24`,
+      hops: [{}, {}],
+    }));
+    expect(parseJsonRows(JSON.stringify(rows), "ip route")).toEqual(rows);
+    const text = JSON.stringify(rows);
+    for (const broken of [
+      text.slice(0, -1),
+      text.replace("}]},", "}]}"),
+      `${text}]`,
+      text.replace('"dst"', '"dst'),
+    ])
+      expect(() => parseJsonRows(broken, "ip route")).toThrow("iproute2 5.3 or newer");
+  });
 });
 
 describe("routes", () => {
