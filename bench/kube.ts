@@ -27,6 +27,8 @@ const STATUS_PERIOD_S = 10;
 const STEADY_S = 30;
 /** Until V8 has given back what starting took. */
 const SETTLE_S = 60;
+/** Longer than a resync of iptables, which needs code that is given back between two. */
+const WATCH_S = 12;
 
 export async function benchKube(): Promise<readonly Figure[]> {
   return [
@@ -71,6 +73,22 @@ function pidOf({ node }: Bench): number {
 function peakMb(pid: number): number {
   const kib = /VmHWM:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
   return (Number(kib) * 1024) / 1e6;
+}
+
+interface Settled {
+  /** MB (10^6 bytes): the most that was seen, and how much of that no file stands behind. */
+  readonly residentMb: number;
+  readonly ownMb: number;
+}
+
+async function watchSettled(pid: number): Promise<Settled> {
+  let most: Settled = { residentMb: 0, ownMb: 0 };
+  for (const end = performance.now() + WATCH_S * 1000; performance.now() < end; await delay(100)) {
+    const kib = /RssAnon:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
+    const now = { residentMb: residentMb(pid), ownMb: (Number(kib) * 1024) / 1e6 };
+    if (now.residentMb > most.residentMb) most = now;
+  }
+  return most;
 }
 
 /** From the process to the last route. */
@@ -169,7 +187,8 @@ async function measurePolicy(bench: Bench): Promise<readonly Figure[]> {
 async function measureMemory(bench: Bench, what: string): Promise<readonly Figure[]> {
   const pid = pidOf(bench);
   await delay(SETTLE_S * 1000);
-  const [peak, settled] = [peakMb(pid), residentMb(pid)];
+  const settled = await watchSettled(pid);
+  const peak = peakMb(pid);
   return [
     {
       what: `resident memory with ${what}: peak`,
@@ -178,10 +197,10 @@ async function measureMemory(bench: Bench, what: string): Promise<readonly Figur
       met: peak < 110,
     },
     {
-      what: `the same, ${SETTLE_S} s later`,
-      ours: `${settled.toFixed(0)} MB`,
+      what: `the same, ${SETTLE_S} s later: the most within ${WATCH_S} s`,
+      ours: `${settled.residentMb.toFixed(0)} MB, of which ${settled.ownMb.toFixed(0)} MB are no file's`,
       target: "under 80 MB",
-      met: settled < 80,
+      met: settled.residentMb < 80,
     },
   ];
 }
