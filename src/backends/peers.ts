@@ -36,6 +36,10 @@ export function familiesOf(config: NetworkConfig): readonly Family[] {
   return families;
 }
 
+export function networksOf(config: NetworkConfig): readonly Cidr[] {
+  return familiesOf(config).flatMap((family) => networkOf(config, family) ?? []);
+}
+
 export interface PeerSelection {
   /** Peers that may be programmed, in a stable order. */
   readonly usable: readonly Lease[];

@@ -13,6 +13,7 @@ export function renderStatus(report: StatusReport, nowMs: number): string {
     ...renderPeers(report.peers),
     ...renderFailures(report),
     ...renderSkipped(report),
+    ...renderUnexplained(report),
     ...renderRepairs(report, nowMs),
     ...renderPolicyTroubles(report),
   ];
@@ -155,6 +156,12 @@ function renderSkipped({ skippedLeases }: StatusReport): readonly string[] {
     `Skipped leases: ${skippedLeases.length}; those nodes are not reached until they are mended`,
     ...skippedLeases.map(({ key, reason }) => `  ${key}: ${reason}`),
   ];
+}
+
+function renderUnexplained({ unexplainedRoutes: routes = [] }: StatusReport): readonly string[] {
+  return routes.length === 0
+    ? []
+    : ["", "Routes that no lease explains:", ...routes.map((text) => `  ${text}`)];
 }
 
 function renderRepairs({ repairs, repairsTotal }: StatusReport, nowMs: number): readonly string[] {

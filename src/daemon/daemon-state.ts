@@ -1,5 +1,6 @@
 // What the daemon can tell of itself at any moment, from its first line on: readiness and the status report.
 import type { Backend } from "../backends/backend.ts";
+import { networksOf } from "../backends/peers.ts";
 import type { Lease } from "../ipam/lease.ts";
 import type { NetworkConfig } from "../ipam/network-config.ts";
 import type { DataPath } from "../host/data-path.ts";
@@ -7,6 +8,7 @@ import type { SubnetManager } from "../ipam/subnet-manager.ts";
 import { processesStarted } from "../kernel/exec.ts";
 import type { ProbeReport } from "../prober/report.ts";
 import type { NodeAgent } from "./node-agent.ts";
+import { planLeftoverNotices } from "./plan-notices.ts";
 import { describePolicy } from "./policy-status.ts";
 import type { RunningPolicy } from "./policy/start-policy.ts";
 import type { PeerStatus, StatusReport } from "./status-report.ts";
@@ -74,6 +76,7 @@ export class DaemonState {
       peers: agent ? describePeers(agent, probed?.peers) : [],
       ...(probed && { probes: probed.summary }),
       skippedLeases: health?.skipped ?? [],
+      ...(agent && config && backend && describeLeftovers(agent, config, backend)),
       tables:
         agent?.lastPass?.report.tables.map(({ table, desired, failed }) => ({ table, desired, failed })) ??
         [],
@@ -92,6 +95,23 @@ function describeNetwork({ ipv4, ipv6, backend }: NetworkConfig): NonNullable<St
     ...(ipv6 && { ipv6: ipv6.network }),
     backend: backend.type,
   };
+}
+
+function describeLeftovers(
+  { node, facts, self, leases }: NodeAgent,
+  config: NetworkConfig,
+  { type }: Backend,
+): Pick<StatusReport, "unexplainedRoutes"> {
+  if (type === "alloc") return {};
+  const { routes } = facts;
+  const found = planLeftoverNotices({
+    uplink: node.uplink,
+    routes,
+    self,
+    leases,
+    networks: networksOf(config),
+  });
+  return found.length === 0 ? {} : { unexplainedRoutes: found.map(({ message }) => message) };
 }
 
 /** @param expiresAt milliseconds since the epoch, as last renewed */

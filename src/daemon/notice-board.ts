@@ -1,12 +1,19 @@
 // Tells operators, each thing once in a while: gathers notices after passes and from checks of the host.
 import type { SubnetManagerHealth } from "../ipam/subnet-manager.ts";
+import type { Cidr } from "../net/cidr.ts";
 import type { Logger } from "../net/logger.ts";
 import type { Backend } from "../backends/backend.ts";
 import type { Notice } from "./connect-store.ts";
 import { checkHost } from "./host-checks.ts";
 import type { HostChecks } from "./host-checks.ts";
 import type { NodeAgent } from "./node-agent.ts";
-import { planFailureNotices, planMtuNotices, planPeerNotices, planRevertNotices } from "./plan-notices.ts";
+import {
+  planFailureNotices,
+  planLeftoverNotices,
+  planMtuNotices,
+  planPeerNotices,
+  planRevertNotices,
+} from "./plan-notices.ts";
 
 /** What lasts is said again: the Kubernetes API forgets Events after an hour. */
 const REPEAT_MS = 30 * 60_000;
@@ -21,6 +28,8 @@ export interface NoticeBoardModules {
 
 export interface NoticeBoardOptions extends HostChecks {
   readonly backend: Pick<Backend, "podMtu" | "outerMtu">;
+  /** Of the cluster. */
+  readonly networks: readonly Cidr[];
 }
 
 export class NoticeBoard {
@@ -36,7 +45,7 @@ export class NoticeBoard {
     this.#modules = modules;
   }
 
-  /** Call after each pass. The log has all of it already, but for sizes that do not fit. */
+  /** Call after each pass. The log has all of it already, but for sizes that do not fit and routes that are not ours. */
   afterPass(
     { reach, leases, lastPass, repairs, node, self, facts }: NodeAgent,
     skipped: SubnetManagerHealth["skipped"] = [],
@@ -53,7 +62,9 @@ export class NoticeBoard {
       ...this.#mtuNotices(uplink),
     ];
     for (const notice of current) this.#say(notice, now);
-    for (const notice of hasDataPath ? planMtuNotices(mtus) : []) {
+    const leftovers = { uplink, routes: facts.routes, self, leases, networks: this.#options.networks };
+    const silent = hasDataPath ? [...planMtuNotices(mtus), ...planLeftoverNotices(leftovers)] : [];
+    for (const notice of silent) {
       if (this.#say(notice, now)) this.#modules.log.warn({ reason: notice.reason }, notice.message);
     }
     for (const [key, at] of this.#saidAt) if (now - at > REPEAT_MS) this.#saidAt.delete(key);

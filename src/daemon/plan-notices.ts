@@ -1,11 +1,12 @@
 // Which troubles of a pass are worth an operator's attention beyond the log, and in what words. Pure.
 import type { PeerReach } from "../backends/backend.ts";
 import type { ApplyReport } from "../host/apply.ts";
-import type { HostInterface } from "../host/uplink.ts";
+import type { ForeignRoute, HostInterface } from "../host/uplink.ts";
 import { subnetKeyOf } from "../ipam/lease.ts";
 import type { Lease, LeaseBook } from "../ipam/lease.ts";
 import type { SubnetManagerHealth } from "../ipam/subnet-manager.ts";
-import { cidrContainsIp } from "../net/cidr.ts";
+import { cidrContains, cidrContainsIp, cidrFamily, cidrLength, cidrsOverlap } from "../net/cidr.ts";
+import type { Cidr } from "../net/cidr.ts";
 import type { Notice } from "./connect-store.ts";
 import type { RepairStatus } from "./status-report.ts";
 
@@ -68,6 +69,52 @@ export function planRevertNotices(repairs: readonly RepairStatus[], nowMs: numbe
       message:
         `another program keeps changing ${table} rows of flanneld on this node; they are put back each time. ` +
         "Look for a second network manager (another CNI's daemon, firewalld, systemd-networkd, NetworkManager) and take flannel's devices and chains out of its hands",
+    }));
+}
+
+export interface LeftoverFacts {
+  readonly uplink: { readonly name: string };
+  /** Of others. */
+  readonly routes: readonly ForeignRoute[];
+  readonly self: Pick<Lease, "subnet" | "subnet6">;
+  readonly leases: LeaseBook;
+  readonly networks: readonly Cidr[];
+}
+
+/**
+ * Routes on the uplink that look like those of Go flannel (host-gw, DirectRouting) to a node that has gone since: a subnet as
+ * long as ours in our network, by a gateway, of protocol boot, and nobody's by the leases. Routes that people make look the same,
+ * so that they are told of, and not removed. In the order of the table.
+ */
+export function planLeftoverNotices({
+  uplink,
+  routes,
+  self,
+  leases,
+  networks,
+}: LeftoverFacts): readonly Notice[] {
+  const own = [self.subnet, self.subnet6].filter((subnet) => subnet !== undefined);
+  const isLikeOurs = (dst: Cidr): boolean =>
+    own.some(
+      (subnet) =>
+        cidrFamily(subnet) === cidrFamily(dst) &&
+        cidrLength(subnet) === cidrLength(dst) &&
+        !cidrsOverlap(subnet, dst),
+    ) && networks.some((network) => cidrContains(network, dst));
+  const suspects = routes.filter(
+    ({ dst, via, dev, fromBoot }) =>
+      fromBoot === true && via !== undefined && dev === uplink.name && isLikeOurs(dst),
+  );
+  if (suspects.length === 0) return [];
+  const explained = new Set([...leases.values()].flatMap(({ subnet, subnet6 }) => [subnet, subnet6]));
+  return suspects
+    .filter(({ dst }) => !explained.has(dst))
+    .map(({ dst, via }) => ({
+      type: "Warning",
+      reason: "RouteUnexplained",
+      message:
+        `packets to ${dst} go to ${via}, by a route that is not ours, though no node has a lease of that subnet. Go flannel ` +
+        `leaves such routes behind when a node goes while it is down; if you do not need it: ip route del ${dst} via ${via}`,
     }));
 }
 

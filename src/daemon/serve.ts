@@ -1,6 +1,6 @@
 // The running part of the daemon: connects sources, loop and agent, and ends them together.
 import type { Backend, LocalNode } from "../backends/backend.ts";
-import { familiesOf, subnetOf } from "../backends/peers.ts";
+import { familiesOf, networksOf, subnetOf } from "../backends/peers.ts";
 import { createHostApplier } from "../host/apply.ts";
 import type { DataPath } from "../host/data-path.ts";
 import type { KernelTables } from "../host/kernel-table.ts";
@@ -188,7 +188,12 @@ function subnetsOf(lease: Lease): readonly Cidr[] {
 
 function createNoticeBoard({ store, config, backend }: Cluster, log: Logger): NoticeBoard {
   return new NoticeBoard(
-    { families: familiesOf(config), hasDataPath: backend.type !== "alloc", backend },
+    {
+      families: familiesOf(config),
+      hasDataPath: backend.type !== "alloc",
+      backend,
+      networks: networksOf(config),
+    },
     { notify: (notice) => store.notify(notice), log, now: Date.now },
   );
 }

@@ -91,6 +91,8 @@ export interface StatusReport {
   /** With --probe-interval. */
   readonly probes?: ProbeSummary;
   readonly skippedLeases: readonly { readonly key: string; readonly reason: string }[];
+  /** Routes of others that nobody's lease explains, each with what to do. Absent if there are none. */
+  readonly unexplainedRoutes?: readonly string[];
   readonly tables: readonly TableStatus[];
   readonly lastPass?: {
     /** ISO 8601. */

@@ -1,7 +1,7 @@
 // The composition root: builds every part from the options, connects them, and runs until a signal or the end of the lease.
 import { setTimeout as delay } from "node:timers/promises";
 import type { LocalNode } from "../backends/backend.ts";
-import { familiesOf, networkOf } from "../backends/peers.ts";
+import { familiesOf, networksOf } from "../backends/peers.ts";
 import { createBackend } from "../backends/registry.ts";
 import { createAbsentTable } from "../host/absent-table.ts";
 import { chooseUplink } from "../host/choose-uplink.ts";
@@ -153,7 +153,7 @@ async function prepareHost(
   state: DaemonState,
   log: Logger,
 ): Promise<Host> {
-  const networks = familiesOf(config).flatMap((family) => networkOf(config, family) ?? []);
+  const networks = networksOf(config);
   const ownership = ownershipOf(networks, backend.devices, instanceOf(options.subnetFile));
   const net = createNetTables({ ownership, exec });
   const families = familiesOf(config);

@@ -12,6 +12,8 @@ export interface ForeignRoute {
   readonly src?: Ip;
   /** Lower wins among equal prefixes. */
   readonly metric: number;
+  /** Protocol boot: made by a person, by a script, or by Go flannel. */
+  readonly fromBoot?: true;
 }
 
 export interface Uplink {

@@ -4,7 +4,7 @@ import type { ForeignRoute, HostFacts } from "../host/uplink.ts";
 import { FAMILIES } from "../net/ip.ts";
 import { LIST_ADDRESSES, parseInterfaces } from "./address-codec.ts";
 import type { Exec } from "./exec.ts";
-import { isOurRoute, listRoutesArgs, parseRoutes } from "./route-codec.ts";
+import { isOurRoute, listRoutesArgs, parseRoutes, PROTOCOL_BOOT } from "./route-codec.ts";
 import type { ListedRoute } from "./route-codec.ts";
 
 export interface HostFactsModules {
@@ -23,12 +23,13 @@ export async function readHostFacts({ ownership, exec }: HostFactsModules): Prom
   return { interfaces: parseInterfaces(addresses.stdout), routes: routes.map(foreignRouteOf) };
 }
 
-function foreignRouteOf({ dst, via, dev, src, metric }: ListedRoute): ForeignRoute {
+function foreignRouteOf({ dst, via, dev, src, metric, protocol }: ListedRoute): ForeignRoute {
   return {
     dst,
     metric,
     ...(via === undefined ? {} : { via }),
     ...(dev === undefined ? {} : { dev }),
     ...(src === undefined ? {} : { src }),
+    ...(protocol === PROTOCOL_BOOT && { fromBoot: true }),
   };
 }

@@ -2,7 +2,7 @@
 import { ROUTE_PROTOCOL } from "../host/ownership.ts";
 import type { Ownership } from "../host/ownership.ts";
 import type { Route } from "../host/state.ts";
-import { cidrContains, cidrFamily, tryParseCidr } from "../net/cidr.ts";
+import { cidrBase, cidrContains, cidrFamily, tryParseCidr } from "../net/cidr.ts";
 import type { Cidr } from "../net/cidr.ts";
 import { bitsOf, FAMILIES, tryParseIp } from "../net/ip.ts";
 import type { Family, Ip } from "../net/ip.ts";
@@ -96,17 +96,19 @@ export function routeTypeOf(text: string): string {
   return TYPE_NUMBERS[text] ?? text;
 }
 
-/** Ours: our protocol inside our networks, or anything but the kernel's own on a device of ours. */
+/**
+ * Ours: our protocol inside our networks; and on a device of ours whatever leads into our networks or has the form of Go
+ * flannel's routes, which have protocol boot, as those that people make: they stay behind when a network was changed.
+ */
 export function isOurRoute(
   ownership: Ownership,
-  route: Pick<ListedRoute, "dst" | "dev" | "protocol">,
+  route: Pick<ListedRoute, "dst" | "via" | "dev" | "onlink" | "protocol">,
 ): boolean {
-  if (route.protocol === PROTOCOL_KERNEL) return false;
-  if (route.dev !== undefined && ownership.devices.includes(route.dev)) return true;
-  return (
-    route.protocol === ROUTE_PROTOCOL &&
-    ownership.networks.some((network) => cidrContains(network, route.dst))
-  );
+  const { dst, via, dev, onlink, protocol } = route;
+  if (protocol === PROTOCOL_KERNEL) return false;
+  const isInside = ownership.networks.some((network) => cidrContains(network, dst));
+  if (dev === undefined || !ownership.devices.includes(dev)) return protocol === ROUTE_PROTOCOL && isInside;
+  return protocol === ROUTE_PROTOCOL || isInside || (onlink && via === cidrBase(dst));
 }
 
 /** A listed route of ours as a row. Types that we never write stand as what they are not, so that they get replaced. */

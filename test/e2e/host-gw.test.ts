@@ -53,6 +53,18 @@ describe("on one link", () => {
     expect(written).toEqual([]);
   });
 
+  test("a route as Go flannel leaves behind is told of with its cure, until it has gone", async () => {
+    const n1 = cluster.node("n1");
+    const told = async () => (await n1.daemon.status()).unexplainedRoutes ?? [];
+    expect(await told()).toEqual([]);
+    await n1.exec("ip", ["route", "add", "10.244.250.0/24", "via", "192.0.2.99"]);
+    await waitFor("the route to be told of", async () => (await told()).length === 1);
+    expect(await told()).toEqual([expect.stringContaining("ip route del 10.244.250.0/24 via 192.0.2.99")]);
+    expect(n1.daemon.log()).toContain("ip route del 10.244.250.0/24 via 192.0.2.99");
+    await n1.exec("ip", ["route", "del", "10.244.250.0/24", "via", "192.0.2.99"]);
+    await waitFor("nothing to tell", async () => (await told()).length === 0);
+  });
+
   test("a node that left is forgotten", async () => {
     const lease = await leaseOf(cluster, cluster.node("n3"));
     await cluster.removeNode("n3");

@@ -45,6 +45,9 @@ const READY: StatusReport = {
 
 const TROUBLED: StatusReport = {
   ...READY,
+  unexplainedRoutes: [
+    "packets to 10.244.9.0/24 go to 192.0.2.19, by a route that is not ours; ip route del 10.244.9.0/24 via 192.0.2.19",
+  ],
   store: {
     kind: "etcd",
     connected: false,

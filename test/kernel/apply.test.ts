@@ -170,6 +170,21 @@ describe("taking over from Go flannel", () => {
     });
   });
 
+  it("sweeps its routes of a network that was changed, and leaves those that people lead through the device", async () => {
+    const plan = overlayPlan({ peers: 1, families: [4, 6] });
+    await apply(plan);
+    await node.run(
+      "ip route add 10.99.2.0/24 via 10.99.2.0 dev flannel.1 onlink",
+      "ip -6 route add fd00:99:0:2::/64 via fd00:99:0:2:: dev flannel-v6.1 onlink",
+      "ip route add 172.16.0.0/12 via 10.244.2.0 dev flannel.1 onlink",
+      "ip -6 route add fd00:77::/32 dev flannel-v6.1",
+    );
+    applier = newApplier();
+    expect(writes(await apply(plan))).toMatchObject({ routes: "+0 ~0 -2" });
+    expect(await node.run("ip route show dev flannel.1")).toContain("172.16.0.0/12 via 10.244.2.0 onlink");
+    expect(await node.run("ip -6 route show dev flannel-v6.1")).toContain("fd00:77::/32 ");
+  });
+
   it("replaces host-gw routes in place, and leaves those of others in our network", async () => {
     await node.run(
       "ip route add 10.244.2.0/24 via 192.0.2.2 dev eth0",

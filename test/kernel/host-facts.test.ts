@@ -46,13 +46,20 @@ it("has the routes of others in both families, and not ours", async () => {
   );
   const { routes, interfaces } = await readHostFacts({ ownership: OWNERSHIP, exec: node.exec });
   expect(routes.map(({ dst }) => dst)).not.toContain("10.244.2.0/24");
-  expect(routes).toContainEqual({ dst: "10.244.3.0/24", via: "192.0.2.3", dev: "eth0", metric: 0 });
+  expect(routes).toContainEqual({
+    dst: "10.244.3.0/24",
+    via: "192.0.2.3",
+    dev: "eth0",
+    metric: 0,
+    fromBoot: true,
+  });
   expect(routes).toContainEqual({
     dst: "198.51.100.0/24",
     via: "192.0.2.4",
     dev: "eth0",
     src: "192.0.2.1",
     metric: 0,
+    fromBoot: true,
   });
   expect(lookupRoute(routes, parseIp("203.0.113.1"))).toMatchObject({ via: "192.0.2.254", metric: 100 });
   expect(lookupRoute(routes, parseIp("2001:db8:9::1"))).toMatchObject({ via: "2001:db8::ff" });

@@ -6,11 +6,13 @@ import type { NodeAgent } from "../../../src/daemon/node-agent.ts";
 import { NoticeBoard } from "../../../src/daemon/notice-board.ts";
 import {
   planFailureNotices,
+  planLeftoverNotices,
   planMtuNotices,
   planPeerNotices,
   planRevertNotices,
 } from "../../../src/daemon/plan-notices.ts";
 import type { MtuFacts } from "../../../src/daemon/plan-notices.ts";
+import type { ForeignRoute } from "../../../src/host/uplink.ts";
 import type { Lease } from "../../../src/ipam/lease.ts";
 import { parseCidr } from "../../../src/net/cidr.ts";
 import { parseIp } from "../../../src/net/ip.ts";
@@ -101,6 +103,51 @@ describe("rows that others change", () => {
   });
 });
 
+describe("routes that no lease explains", () => {
+  const route = (dst: string, changes: Partial<ForeignRoute> = {}): ForeignRoute => ({
+    dst: parseCidr(dst),
+    via: parseIp("192.0.2.9"),
+    dev: "eth0",
+    metric: 0,
+    fromBoot: true,
+    ...changes,
+  });
+  const notices = (...routes: readonly ForeignRoute[]): readonly Notice[] =>
+    planLeftoverNotices({
+      uplink: { name: "eth0" },
+      routes,
+      self: lease(1),
+      leases: book(3),
+      networks: [parseCidr("10.244.0.0/16")],
+    });
+
+  test("as Go flannel leaves them for a node that has gone: told, with the command", () => {
+    expect(notices(route("10.244.9.0/24"))).toEqual([
+      {
+        type: "Warning",
+        reason: "RouteUnexplained",
+        message: expect.stringMatching(
+          /^packets to 10\.244\.9\.0\/24 go to 192\.0\.2\.9, .*ip route del 10\.244\.9\.0\/24 via 192\.0\.2\.9$/,
+        ) as string,
+      },
+    ]);
+  });
+  const { fromBoot: _, ...deliberate } = route("10.244.9.0/24");
+  const { via: __, ...direct } = route("10.244.9.0/24");
+  test.each([
+    ["a node that is there", route("10.244.2.0/24")],
+    ["our own subnet", route("10.244.1.0/24")],
+    ["another network", route("10.99.9.0/24")],
+    ["more or less than a node's subnet", route("10.244.8.0/22")],
+    ["the other family", route("fd00::/24")],
+    ["another interface", route("10.244.9.0/24", { dev: "eth1" })],
+    ["somewhere by a protocol of its own", deliberate],
+    ["a link", direct],
+  ])("not those to %s", (_name, each) => {
+    expect(notices(each)).toEqual([]);
+  });
+});
+
 describe("MTU", () => {
   const port = (name: string, mtu: number, master = "cni0") => ({
     name,
@@ -188,7 +235,7 @@ test("the board says a thing at once, again after half an hour, and logs the hos
   let now = 0;
   let found: readonly Notice[] = [{ type: "Warning", reason: "R", message: "m" }];
   const board = new NoticeBoard(
-    { families: [4], hasDataPath: true, backend: { podMtu: () => 1350 } },
+    { families: [4], hasDataPath: true, backend: { podMtu: () => 1350 }, networks: [] },
     { notify: (notice) => void said.push(notice), log, now: () => now, checkHost: () => found },
   );
   const agent = (mtu: number) =>
@@ -197,7 +244,7 @@ test("the board says a thing at once, again after half an hour, and logs the hos
       leases: book(1),
       repairs: { recent: [], total: 0 },
       node: { uplink: { name: "eth0", mtu } },
-      facts: { interfaces: [] },
+      facts: { interfaces: [], routes: [] },
       self: lease(1),
     }) as unknown as NodeAgent;
   const pass = (mtu: number): readonly string[] => {

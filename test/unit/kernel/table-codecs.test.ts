@@ -106,7 +106,7 @@ describe("routes", () => {
   });
 
   const ownership = ownershipOf([parseCidr("10.244.0.0/16")], ["flannel.1"]);
-  for (const { name, dst, dev, protocol, expected } of [
+  for (const { name, dst, dev, via, protocol, expected } of [
     { name: "our protocol in our network", dst: "10.244.2.0/24", dev: "eth0", protocol: 250, expected: true },
     {
       name: "our protocol, the whole network",
@@ -138,6 +138,29 @@ describe("routes", () => {
       expected: true,
     },
     {
+      name: "somebody's way through our device to other networks",
+      dst: "172.16.0.0/12",
+      dev: "flannel.1",
+      via: "10.244.2.0",
+      protocol: 3,
+      expected: false,
+    },
+    {
+      name: "what Go flannel has left of a network that was changed",
+      dst: "10.99.2.0/24",
+      dev: "flannel.1",
+      via: "10.99.2.0",
+      protocol: 3,
+      expected: true,
+    },
+    {
+      name: "what we have left of a network that was changed",
+      dst: "10.99.2.0/24",
+      dev: "flannel.1",
+      protocol: 250,
+      expected: true,
+    },
+    {
       name: "the kernel's own on our device",
       dst: "10.244.1.0/24",
       dev: "flannel.1",
@@ -147,7 +170,13 @@ describe("routes", () => {
   ]) {
     it(`are ours or not: ${name}`, () => {
       expect(
-        isOurRoute(ownership, { dst: parseCidr(dst), protocol, ...(dev === undefined ? {} : { dev }) }),
+        isOurRoute(ownership, {
+          dst: parseCidr(dst),
+          protocol,
+          onlink: via !== undefined,
+          ...(via !== undefined && { via: parseIp(via) }),
+          ...(dev !== undefined && { dev }),
+        }),
       ).toBe(expected);
     });
   }
