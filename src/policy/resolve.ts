@@ -68,7 +68,8 @@ function resolveNamedPorts({ family, scope, names }: NamedPortsSpec, index: Clus
 }
 
 export function portMember(ip: Ip, { protocol, port }: NamedPort): string {
-  return `${ip},${protocol.toLowerCase()}:${port}`;
+  // Joined, not a template: that would stay a chain of pieces in memory, of which there are tens of thousands.
+  return [ip, `${protocol.toLowerCase()}:${port}`].join(",");
 }
 
 /** ipset prints a host without its length. */

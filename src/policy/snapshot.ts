@@ -115,9 +115,9 @@ export interface PolicySnapshot {
   readonly policies: readonly Policy[];
 }
 
-/** `namespace/name`: neither may contain a slash. */
+/** `namespace/name`: neither may contain a slash. Joined, since a template stays a chain of pieces in memory. */
 export function objectKey(object: { readonly namespace: string; readonly name: string }): string {
-  return `${object.namespace}/${object.name}`;
+  return [object.namespace, object.name].join("/");
 }
 
 /** True if the pod has addresses of its own that policies can be about. */
