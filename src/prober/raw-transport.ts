@@ -59,6 +59,8 @@ const IPPROTO_ICMPV6 = 58;
 const ICMPV6_FILTER = 1;
 const ICMPV6_FILTER_BYTES = 32;
 const TOKEN_BYTES = 8;
+/** A timer as late as this is a sign that this process had no CPU; as long again to read what has come meanwhile. */
+const STALLED_MS = 50;
 
 interface Waiting {
   readonly address: Ip;
@@ -104,7 +106,13 @@ class RawTransport implements ProbeTransport {
         clearTimeout(timer);
         if (this.#waiting.delete(sequence)) resolve(outcome);
       };
-      const timer = setTimeout(() => settle({ kind: "lost" }), timeoutMs);
+      const isOverAt = performance.now() + timeoutMs;
+      let timer = setTimeout(() => {
+        // Timers run before sockets are read: after a while without CPU the answer may lie there since long ago.
+        const isLate = performance.now() - isOverAt > STALLED_MS;
+        if (isLate) timer = setTimeout(() => settle({ kind: "lost" }), STALLED_MS);
+        else settle({ kind: "lost" });
+      }, timeoutMs);
       const waiting: Waiting = { address, sentAt: 0, settle };
       this.#waiting.set(sequence, waiting);
       const request = { id: this.#id, sequence, bytes, token: this.#token };

@@ -33,34 +33,55 @@ async function pathsTo(name: string) {
   return { underlay, overlay, summary };
 }
 
-test("round trip and full size of a healthy way, both below and through the overlay", async () => {
-  await waitFor("n2's size", async () => (await pathsTo("n2")).overlay?.passesBytes, { timeoutMs: 60_000 });
-  const { underlay, overlay, summary } = await pathsTo("n2");
-  expect(underlay).toMatchObject({
-    via: "underlay",
-    address: cluster.node("n2").address,
-    condition: "ok",
-    fullBytes: 1500,
-    passesBytes: 1500,
+/** Waits until `look` finds nothing amiss; then, or with what was amiss, throws. A busy machine loses packets for a while. */
+async function eventually(look: () => Promise<void>): Promise<void> {
+  let amiss: unknown;
+  const isRight = async (): Promise<boolean> => {
+    try {
+      await look();
+      return true;
+    } catch (error) {
+      amiss = error;
+      return false;
+    }
+  };
+  await waitFor("all to be right", isRight, { timeoutMs: 60_000, intervalMs: 200 }).catch(() => {
+    throw amiss;
   });
-  expect(overlay).toMatchObject({ via: "overlay", condition: "ok", fullBytes: 1450, passesBytes: 1450 });
-  // The addon ships with the build.
-  expect(summary).toMatchObject({ transport: "raw-socket", intervalSeconds: 1 });
+}
+
+test("round trip and full size of a healthy way, both below and through the overlay", async () => {
+  await eventually(async () => {
+    const { underlay, overlay, summary } = await pathsTo("n2");
+    expect(underlay).toMatchObject({
+      via: "underlay",
+      address: cluster.node("n2").address,
+      condition: "ok",
+      fullBytes: 1500,
+      passesBytes: 1500,
+    });
+    expect(overlay).toMatchObject({ via: "overlay", condition: "ok", fullBytes: 1450, passesBytes: 1450 });
+    // The addon ships with the build.
+    expect(summary).toMatchObject({ transport: "raw-socket", intervalSeconds: 1 });
+  });
 });
 
 test("a black hole is named in status, log and metrics, with peer and size", async () => {
-  const isFound = async () => (await pathsTo("n3")).overlay?.condition === "black hole";
-  await waitFor("the black hole", isFound, { timeoutMs: 60_000 });
-  const { underlay, overlay } = await pathsTo("n3");
-  expect(underlay).toMatchObject({ condition: "ok", passesBytes: 1500 });
-  expect(overlay?.problem).toMatch(
-    /^overlay: black hole: packets of .*\d+ bytes to 10\.244\.\d+\.0 vanish, though 1450 should pass/,
-  );
   const n1 = cluster.node("n1");
-  const { stdout: log } = await n1.exec("cat", [n1.daemon.logFile]);
-  expect(log).toMatch(new RegExp(`probe of ${cluster.node("n3").address} .*black hole`));
-  expect(log).not.toMatch(new RegExp(`probe of ${cluster.node("n2").address} .*black hole`));
-  const { stdout: metrics } = await n1.exec("curl", ["-s", `http://127.0.0.1:${HEALTH_PORT}/metrics`]);
-  expect(metrics).toMatch(/^flanneld_probe_black_hole\{.*via="overlay".*\} 1$/m);
-  expect(metrics).toMatch(/^flanneld_probe_rtt_seconds\{.*via="underlay".*\} 0\.\d+$/m);
+  await eventually(async () => {
+    const { underlay, overlay } = await pathsTo("n3");
+    expect(overlay).toMatchObject({ condition: "black hole" });
+    expect(underlay).toMatchObject({ condition: "ok", passesBytes: 1500 });
+    expect(overlay?.problem).toMatch(
+      /^overlay: black hole: packets of .*\d+ bytes to 10\.244\.\d+\.0 vanish, though 1450 should pass/,
+    );
+    expect(n1.daemon.log()).toMatch(
+      new RegExp(`probe of ${cluster.node("n3").address} .*overlay: black hole`),
+    );
+    const { stdout: metrics } = await n1.exec("curl", ["-s", `http://127.0.0.1:${HEALTH_PORT}/metrics`]);
+    expect(metrics).toMatch(/^flanneld_probe_black_hole\{.*via="overlay".*\} 1$/m);
+    expect(metrics).toMatch(/^flanneld_probe_rtt_seconds\{.*via="underlay".*\} 0\.\d+$/m);
+    // And the healthy one is not.
+    expect((await pathsTo("n2")).overlay).toMatchObject({ condition: "ok", passesBytes: 1450 });
+  });
 });
