@@ -4,6 +4,19 @@
 /** Four 64-bit lanes; compilers take what registers the target has. */
 typedef uint64_t vector __attribute__((vector_size(32)));
 #define VECTORS 4
+/** Bytes below which vectors do not pay. */
+#define SHORT 128
+
+/** Headers: less than the lanes above would cost to sum up. */
+static uint64_t add_short(uint64_t sum, const uint8_t *data, size_t length) {
+  for (; length >= 4; data += 4, length -= 4) sum += load32(data);
+  if (length > 0) {
+    uint8_t rest[4] = {0};
+    memcpy(rest, data, length);
+    sum += load32(rest);
+  }
+  return sum;
+}
 
 static inline __attribute__((always_inline)) uint64_t add_words(uint64_t sum, const uint8_t *data, size_t length) {
   const vector low = {0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff};
@@ -21,17 +34,7 @@ static inline __attribute__((always_inline)) uint64_t add_words(uint64_t sum, co
   }
   for (int i = 0; i < VECTORS; i++)
     for (int lane = 0; lane < 4; lane++) sum += even[i][lane] + odd[i][lane];
-  while (length >= 4) {
-    sum += load32(data);
-    data += 4;
-    length -= 4;
-  }
-  if (length > 0) {
-    uint8_t rest[4] = {0};
-    memcpy(rest, data, length);
-    sum += load32(rest);
-  }
-  return sum;
+  return add_short(sum, data, length);
 }
 
 #if defined(__x86_64__)
@@ -45,8 +48,9 @@ __attribute__((optimize("O3"))) static uint64_t add_plain(uint64_t sum, const ui
 }
 
 uint64_t checksum_add(uint64_t sum, const uint8_t *data, size_t length) {
+  if (length < SHORT) return add_short(sum, data, length);
 #if defined(__x86_64__)
-  if (length >= 64 && __builtin_cpu_supports("avx2")) return add_avx2(sum, data, length);
+  if (__builtin_cpu_supports("avx2")) return add_avx2(sum, data, length);
 #endif
   return add_plain(sum, data, length);
 }
