@@ -20,7 +20,8 @@ const NEW_PAGE = 96;
 
 /** `members`, sorted and unique, as a list of which a change copies little. */
 export function pageMembers(members: readonly string[]): MemberList {
-  return joinPages(splitPage(members));
+  // A copy, without the room that an array which grew has at its end.
+  return joinPages(splitPage(members.slice()));
 }
 
 /**
@@ -59,26 +60,37 @@ function joinToLast(pages: Page[], page: Page): Page {
   const last = pages.at(-1);
   if (last === undefined || last.length + page.length > NEW_PAGE) return page;
   pages.pop();
-  return [...last, ...page];
+  return last.concat(page);
 }
 
+type Change = readonly [member: string, isWanted: boolean];
+
+/** Up to here each change copies the page in one go; more changes are merged in one walk. */
+const MAX_SPLICES = 4;
+
 /** `page` itself if it stays as it is; `changes` are sorted. */
-function changePage(page: Page, changes: readonly (readonly [string, boolean])[]): Page {
+function changePage(page: Page, changes: readonly Change[]): Page {
+  const real = changes.filter(([member, isWanted]) => (page[placeOf(page, member)] === member) !== isWanted);
+  if (real.length > MAX_SPLICES) return mergeChanges(page, real);
+  return real.reduce((all, [member, isWanted]) => {
+    const at = placeOf(all, member);
+    return isWanted ? all.toSpliced(at, 0, member) : all.toSpliced(at, 1);
+  }, page);
+}
+
+/** Each change is one indeed. */
+function mergeChanges(page: Page, changes: readonly Change[]): Page {
   const next: string[] = [];
-  let isSame = true;
   let from = 0;
   for (const [member, isWanted] of changes) {
     const at = placeOf(page, member);
-    const isThere = page[at] === member;
-    if (isThere === isWanted) continue;
-    isSame = false;
     for (; from < at; from += 1) next.push(page[from] ?? "");
     if (isWanted) next.push(member);
     else from += 1;
   }
-  if (isSame) return page;
   for (; from < page.length; from += 1) next.push(page[from] ?? "");
-  return next;
+  // Without the room that an array which grew has at its end.
+  return next.slice();
 }
 
 /** Where the member is, or would be. */
@@ -92,9 +104,9 @@ function placeOf(page: Page, member: string): number {
   return low;
 }
 
-/** As few equal pages as there may be; copied in any case, so that no page has the room that an array grew. */
+/** As few equal pages as there may be. */
 function splitPage(page: Page): readonly Page[] {
-  if (page.length <= MAX_PAGE) return page.length === 0 ? [] : [page.slice()];
+  if (page.length <= MAX_PAGE) return page.length === 0 ? [] : [page];
   const size = Math.ceil(page.length / Math.ceil(page.length / NEW_PAGE));
   return Array.from({ length: Math.ceil(page.length / size) }, (_, n) =>
     page.slice(n * size, (n + 1) * size),

@@ -4,16 +4,14 @@ import type { Chain } from "../host/state.ts";
 import type { Family, Ip } from "../net/ip.ts";
 import { matchSet, subjectSide } from "./chains.ts";
 import type { DispatchTarget, Rule } from "./chains.ts";
-import type { ChainPlace, PolicyChain } from "./compile-profile.ts";
+import type { ChainPlace, NamedSpec, PolicyChain } from "./compile-profile.ts";
 import { contentDigest } from "./digest.ts";
 import { buildDispatch } from "./dispatch.ts";
 import type { DispatchBranch, DispatchLeaf } from "./dispatch.ts";
 import { policyNames } from "./names.ts";
-import type { PolicyNames } from "./names.ts";
 import { sortUnique } from "./resolve.ts";
 import { keepSame, sameItems } from "./reuse.ts";
 import type { Make } from "./reuse.ts";
-import type { SetSpec } from "./sets.ts";
 import type { Direction } from "./snapshot.ts";
 
 /** Pods of this node that may do the same in one direction, for whatever policies. */
@@ -46,8 +44,8 @@ export interface DirectionPlan {
   readonly chains: readonly Chain[];
   /** Sets of pods, those of children before those of their branches. */
   readonly podSets: readonly IpsetRow[];
-  /** Sets of peers and ports by name, those of each chain. */
-  readonly specs: readonly ReadonlyMap<string, SetSpec>[];
+  /** Sets of peers and ports, those of each chain. */
+  readonly specs: readonly (readonly NamedSpec[])[];
   readonly profiles: readonly CompiledProfile[];
 }
 
@@ -56,10 +54,14 @@ interface Pods {
   readonly target: DispatchTarget;
   readonly chain: Chain;
   readonly set: IpsetRow;
+  /** The members of the set. */
+  readonly ips: readonly string[];
+  /** In the branch above, what leads here. */
+  readonly rule: Rule;
 }
 
 interface Leaf extends DispatchLeaf, Pods {
-  readonly specs: ReadonlyMap<string, SetSpec>;
+  readonly specs: readonly NamedSpec[];
   readonly profile: CompiledProfile;
 }
 
@@ -76,35 +78,41 @@ export interface DirectionMakers {
 export function directionMakers(place: ChainPlace): DirectionMakers {
   const { direction, family, settings } = place;
   const names = policyNames(settings.prefix);
-  const targetOf = (digest: string): DispatchTarget => ({
-    chain: names.podChain(direction, digest),
-    set: names.podSet(direction, family, digest),
-  });
+  const targetOf = (digest: string): Pick<Pods, "target" | "rule"> => {
+    const chain = names.podChain(direction, digest);
+    const set = names.podSet(direction, family, digest);
+    return { target: { chain, set }, rule: [...matchSet(set, subjectSide(direction)), "-g", chain] };
+  };
+  const denied: Rule = ["-g", names.deny[direction]];
   return {
     leaf: (digest, pods, before) => {
       const [first] = pods;
-      const target = before?.target ?? targetOf(digest);
-      const ips = pods.flatMap((pod) => pod.ips);
+      const { target, rule } = before ?? targetOf(digest);
+      const ips = sortUnique(pods.flatMap((pod) => pod.ips));
       return {
         kind: "leaf",
         digest,
         target,
+        rule,
         chain: before?.chain ?? policyChain(target.chain, family, first?.chain.rules ?? []),
-        set: keepSame(before?.set, podSet(target.set, family, sortUnique(ips))),
-        specs: before?.specs ?? first?.chain.specs ?? new Map(),
+        set: keepSame(before?.set, podSet(target.set, family, ips)),
+        ips,
+        specs: before?.specs ?? first?.chain.specs ?? [],
         profile: keepSame(before?.profile, { direction, family, ...target, ...describePods(pods) }),
       };
     },
     branch: (content, children, before) => {
       const digest = before?.digest ?? contentDigest(content);
-      const target = before?.target ?? targetOf(digest);
-      const ips = children.flatMap(({ set }) => Array.from(set.members));
+      const { target, rule } = before ?? targetOf(digest);
+      const ips = sortUnique(new Array<string>().concat(...children.map((child) => child.ips)));
       return {
         kind: "branch",
         digest,
         target,
-        chain: before?.chain ?? policyChain(target.chain, family, branchRules(children, direction, names)),
-        set: keepSame(before?.set, podSet(target.set, family, sortUnique(ips))),
+        rule,
+        chain: before?.chain ?? policyChain(target.chain, family, branchRules(children, denied)),
+        set: keepSame(before?.set, podSet(target.set, family, ips)),
+        ips,
       };
     },
   };
@@ -115,9 +123,8 @@ export function compileDirection(
   isolated: readonly IsolatedPod[],
   { leaf, branch }: DirectionMakers,
 ): DirectionPlan {
-  const leaves = [...Map.groupBy(isolated, ({ chain }) => chain.digest)]
-    .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([digest, pods]) => leaf(digest, pods));
+  const groups = groupByChain(isolated);
+  const leaves = [...groups.keys()].sort().map((digest) => leaf(digest, groups.get(digest) ?? []));
   const tree = buildDispatch<Leaf, Branch>(leaves, (children) =>
     branch(children.map(({ digest }) => digest).join(" "), children),
   );
@@ -131,6 +138,17 @@ export function compileDirection(
     specs: leaves.map(({ specs }) => specs),
     profiles: leaves.map(({ profile }) => profile),
   };
+}
+
+/** By digest. Not Map.groupBy: most groups are of one pod, and it makes room for many. */
+function groupByChain(isolated: readonly IsolatedPod[]): ReadonlyMap<string, readonly IsolatedPod[]> {
+  const groups = new Map<string, IsolatedPod[]>();
+  for (const pod of isolated) {
+    const group = groups.get(pod.chain.digest);
+    if (group === undefined) groups.set(pod.chain.digest, [pod]);
+    else group.push(pod);
+  }
+  return groups;
 }
 
 /** `members` are sorted and unique. */
@@ -153,14 +171,7 @@ function unionOf([first, ...others]: readonly IsolatedPod[]): readonly string[] 
   return [...new Set([...policies, ...others.flatMap((pod) => pod.policies)])].sort();
 }
 
-function branchRules(
-  children: readonly Pods[],
-  direction: Direction,
-  { deny }: PolicyNames,
-): readonly Rule[] {
-  return [
-    ...children.map(({ target }) => [...matchSet(target.set, subjectSide(direction)), "-g", target.chain]),
-    // A pod that is in the set of the branch and in none below: between two updates, or by somebody's hand.
-    ["-g", deny[direction]],
-  ];
+/** `denied`: for a pod that is in the set of the branch and in none below, between two updates or by somebody's hand. */
+function branchRules(children: readonly Pods[], denied: Rule): readonly Rule[] {
+  return [...children.map(({ rule }) => rule), denied];
 }

@@ -7,6 +7,7 @@ import { denyRules, discoveryRules, forwardRules, inputRules, policyRules } from
 import type { ChainInput, DispatchTarget, Rule } from "./chains.ts";
 import { podSet, policyChain } from "./compile-direction.ts";
 import type { CompiledProfile, DirectionPlan } from "./compile-direction.ts";
+import type { NamedSpec } from "./compile-profile.ts";
 import { contentDigest } from "./digest.ts";
 import { policyNames } from "./names.ts";
 import { sortUnique } from "./resolve.ts";
@@ -21,8 +22,8 @@ import type { Direction } from "./snapshot.ts";
 /** What is compiled of a family apart from the members of its sets of peers and ports. */
 export interface FamilyPlan {
   readonly firewall: readonly FirewallRow[];
-  /** Sets of peers and ports by name, sorted. */
-  readonly specs: ReadonlyMap<string, SetSpec>;
+  /** Sets of peers and ports, once each, sorted by name. */
+  readonly specs: readonly NamedSpec[];
   /** Sets of this node's pods, in the order in which members may be added. */
   readonly podSets: readonly IpsetRow[];
   readonly profiles: readonly CompiledProfile[];
@@ -39,7 +40,7 @@ interface FixedRows {
 export interface FamilyMakers {
   /** Of the targets of egress and ingress. */
   readonly fixed: Make<DispatchTarget | undefined, FixedRows>;
-  readonly specs: Make<ReadonlyMap<string, SetSpec>, ReadonlyMap<string, SetSpec>>;
+  readonly specs: Make<readonly NamedSpec[], readonly NamedSpec[]>;
   /** The key is the name, the parts are the members. */
   readonly knownSet: Make<string, IpsetRow>;
   readonly deniedSet: Make<string, IpsetRow>;
@@ -88,20 +89,15 @@ export function compileFamily(
   };
 }
 
-/** `before` if it has the same names, since a name says what its spec is. */
+/** `before` if it has the same names. */
 function sortSpecs(
-  parts: readonly ReadonlyMap<string, SetSpec>[],
-  before?: ReadonlyMap<string, SetSpec>,
-): ReadonlyMap<string, SetSpec> {
-  const all = new Map<string, SetSpec>();
-  for (const specs of parts) specs.forEach((spec, name) => all.set(name, spec));
-  if (before?.size === all.size && [...before.keys()].every((name) => all.has(name))) return before;
-  const sorted = new Map<string, SetSpec>();
-  for (const name of [...all.keys()].sort()) {
-    const spec = all.get(name);
-    if (spec !== undefined) sorted.set(name, spec);
-  }
-  return sorted;
+  chains: readonly (readonly NamedSpec[])[],
+  before?: readonly NamedSpec[],
+): readonly NamedSpec[] {
+  const all = new Map<string, NamedSpec>();
+  for (const specs of chains) for (const named of specs) all.set(named.name, named);
+  if (before?.length === all.size && before.every(({ name }) => all.has(name))) return before;
+  return [...all.keys()].sort().flatMap((name) => all.get(name) ?? []);
 }
 
 /** The row of a set of peers or ports. `members` are sorted and unique. */

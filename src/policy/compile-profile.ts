@@ -25,14 +25,20 @@ export interface PolicyChain {
   /** Names the chain and the set of its pods. */
   readonly digest: string;
   readonly rules: readonly Rule[];
-  /** Sets of peers and ports by name. */
-  readonly specs: ReadonlyMap<string, SetSpec>;
+  /** Sets of peers and ports that the rules name. */
+  readonly specs: readonly NamedSpec[];
+}
+
+/** A set of peers or ports; the name says what it is about. */
+export interface NamedSpec {
+  readonly name: string;
+  readonly spec: SetSpec;
 }
 
 /** What is needed to write rules; `specs` collects the sets that they name. */
 interface RuleWriter extends ChainPlace {
   readonly names: PolicyNames;
-  readonly specs: Map<string, SetSpec>;
+  readonly specs: Map<string, NamedSpec>;
 }
 
 /** In whatever order the policies come. */
@@ -47,7 +53,7 @@ export function compileProfile(policies: readonly Policy[], place: ChainPlace): 
     ...(isOpen ? [] : [["-g", writer.names.deny[direction]]]),
   ];
   const digest = contentDigest(`${direction} ${family} ${JSON.stringify(rules)}`);
-  return { rules, digest, specs: writer.specs };
+  return { rules, digest, specs: [...writer.specs.values()] };
 }
 
 function allowanceRules({ ports, peers }: Allowance, writer: RuleWriter): readonly Rule[] {
@@ -75,6 +81,6 @@ function allowanceRules({ ports, peers }: Allowance, writer: RuleWriter): readon
 function nameSet(spec: SetSpec, { names, family, specs }: RuleWriter): string {
   const digest = contentDigest(`${family} ${spec.kind} ${formatSetSpec(spec)}`);
   const name = spec.kind === "peers" ? names.peerSet(family, digest) : names.portSet(family, digest);
-  specs.set(name, spec);
+  specs.set(name, { name, spec });
   return name;
 }

@@ -8,7 +8,7 @@ import type { CompiledProfile, IsolatedPod } from "./compile-direction.ts";
 import { compileFamily, compileSet, familyMakers } from "./compile-family.ts";
 import type { FamilyPlan } from "./compile-family.ts";
 import { compileProfile } from "./compile-profile.ts";
-import type { ChainPlace, PolicyChain } from "./compile-profile.ts";
+import type { ChainPlace, NamedSpec, PolicyChain } from "./compile-profile.ts";
 import { ipsOfFamily, resolveSet } from "./resolve.ts";
 import { selects } from "./selector.ts";
 import type { SetSpec } from "./sets.ts";
@@ -51,9 +51,9 @@ export function compilePolicy(snapshot: PolicySnapshot, settings: PolicySettings
 }
 
 /** What the sets of peers and ports of all families are about. */
-export function joinSpecs(families: readonly ReadonlyMap<string, SetSpec>[]): ReadonlyMap<string, SetSpec> {
+export function joinSpecs(families: readonly (readonly NamedSpec[])[]): ReadonlyMap<string, SetSpec> {
   const all = new Map<string, SetSpec>();
-  for (const specs of families) specs.forEach((spec, name) => all.set(name, spec));
+  for (const specs of families) for (const { name, spec } of specs) all.set(name, spec);
   return all;
 }
 
@@ -65,7 +65,7 @@ export function joinPlans(
 ): CompiledPolicy {
   const sets: IpsetRow[] = [];
   for (const plan of plans) {
-    plan.specs.forEach((spec, name) => sets.push(rowOf(name, spec)));
+    for (const { name, spec } of plan.specs) sets.push(rowOf(name, spec));
     sets.push(...plan.podSets);
   }
   return {

@@ -94,23 +94,21 @@ export function createPolicyGraph({ nodeName, settings }: PolicyGraphOptions): P
     }
   };
 
-  const specsOf = createMemory().reuse((_, specs: readonly CompiledPolicy["specs"][]) => joinSpecs(specs));
-  let plans: readonly FamilyPlan[] | undefined;
-  let last: CompiledPolicy | undefined;
+  const specsOf = createMemory().reuse((_, specs: readonly FamilyPlan["specs"][]) => joinSpecs(specs));
+  let last: CompiledPolicy = { firewall: [], sets: [], profiles: [], specs: new Map() };
   const compiled = (): CompiledPolicy => {
-    const next = subjects.plans();
-    if (last === undefined || next !== plans) {
-      plans = next;
-      const specs = specsOf(
-        "all families",
-        next.map((plan) => plan.specs),
-      );
-      if (specs !== last?.specs) members.choose(specs);
-      last = keepUnchanged(last, joinPlans(plans, specs, members.rowOf));
-    } else {
+    const plans = subjects.changedPlans();
+    if (plans === undefined) {
       const { specs } = last;
       const sets = last.sets.map((row) => (specs.has(row.name) ? members.rowOf(row.name) : row));
-      if (sets.some((row, index) => row !== last?.sets[index])) last = { ...last, sets };
+      last = keepUnchanged(last, { ...last, sets });
+    } else {
+      const specs = specsOf(
+        "all families",
+        plans.map((plan) => plan.specs),
+      );
+      if (specs !== last.specs) members.choose(specs);
+      last = keepUnchanged(last, joinPlans(plans, specs, members.rowOf));
     }
     return last;
   };

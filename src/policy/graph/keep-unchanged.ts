@@ -3,8 +3,7 @@ import type { CompiledPolicy } from "../compile.ts";
 import { sameItems } from "../reuse.ts";
 
 /** `next` with every list of `last` that has the same objects; `last` itself if all have. */
-export function keepUnchanged(last: CompiledPolicy | undefined, next: CompiledPolicy): CompiledPolicy {
-  if (last === undefined) return next;
+export function keepUnchanged(last: CompiledPolicy, next: CompiledPolicy): CompiledPolicy {
   const kept: CompiledPolicy = {
     firewall: keepItems(last.firewall, next.firewall),
     sets: keepItems(last.sets, next.sets),

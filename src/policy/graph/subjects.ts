@@ -14,8 +14,8 @@ export interface Subjects {
   /** The pod with this key is now so; absent: it is no pod of this node, or has no address. */
   readonly pod: (key: string, pod: Pod | undefined, ips: readonly Ip[]) => void;
   readonly policy: (before: Policy | undefined, after: Policy | undefined) => void;
-  /** One plan for each family of the settings; the same array as long as nothing that matters has changed. */
-  readonly plans: () => readonly FamilyPlan[];
+  /** One plan for each family of the settings; undefined if nothing that matters has changed since the last call. */
+  readonly changedPlans: () => readonly FamilyPlan[] | undefined;
 }
 
 interface Subject extends PlannedPod {
@@ -32,16 +32,16 @@ export function createSubjects(
 ): Subjects {
   const subjects = new Map<string, Subject>();
   const planner = createPlanner(settings);
-  let plans: readonly FamilyPlan[] | undefined;
+  let isChanged = true;
   const set = (subject: Omit<Subject, "selections">): void => {
     subjects.set(subject.key, { ...subject, selections: selectionsOf(subject.selectedBy) });
-    plans = undefined;
+    isChanged = true;
   };
   return {
     pod: (key, pod, ips) => {
       const known = subjects.get(key);
       if (pod === undefined) {
-        if (subjects.delete(key)) plans = undefined;
+        if (subjects.delete(key)) isChanged = true;
         return;
       }
       const { namespace, labels } = pod;
@@ -67,7 +67,11 @@ export function createSubjects(
         if (wasSelected || isSelected) set({ ...subject, selectedBy });
       }
     },
-    plans: () => (plans ??= planner([...subjects.values()])),
+    changedPlans: () => {
+      if (!isChanged) return undefined;
+      isChanged = false;
+      return planner([...subjects.values()]);
+    },
   };
 }
 
