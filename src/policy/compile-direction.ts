@@ -67,7 +67,10 @@ interface Leaf extends DispatchLeaf, Pods {
 
 interface Branch extends DispatchBranch, Pods {}
 
-/** What a direction of a family is made by. Digests say what rules there are and what sets they name. */
+/**
+ * How the parts of a direction are made; whoever compiles it again and again wraps these to remember (reuse.ts). A digest says
+ * what rules there are and what sets they name, so that of what had the same digest before only pods can differ.
+ */
 export interface DirectionMakers {
   /** The key is the digest of the pods' chain. */
   readonly leaf: Make<IsolatedPod, Leaf>;

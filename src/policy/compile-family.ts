@@ -36,7 +36,7 @@ interface FixedRows {
   readonly after: readonly FirewallRow[];
 }
 
-/** What a family is made by. */
+/** How the parts of a family are made; whoever compiles it again and again wraps these to remember (reuse.ts). */
 export interface FamilyMakers {
   /** Of the targets of egress and ingress. */
   readonly fixed: Make<DispatchTarget | undefined, FixedRows>;
