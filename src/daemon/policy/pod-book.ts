@@ -170,10 +170,14 @@ export class PodBook {
     const claims = this.#claims();
     const local = this.#localKeys().flatMap((key) => this.#effective(key, claims) ?? []);
     const localKeys = new Set(local.map(objectKey));
-    const foreign = objects.filter((pod) => !this.#isLocal(pod) && !localKeys.has(objectKey(pod)));
+    // Few pods elsewhere have the name of one here, and the keys of all would be a megabyte.
+    const localNames = new Set(local.map(({ name }) => name));
+    const isTaken = (pod: Pod): boolean => localNames.has(pod.name) && localKeys.has(objectKey(pod));
+    const pods = objects.filter((pod) => !this.#isLocal(pod) && !isTaken(pod));
+    pods.push(...local);
     this.#emitted.clear();
     for (const pod of local) this.#emitted.set(objectKey(pod), pod);
-    this.#tell({ type: "snapshot", kind: "pods", objects: [...foreign, ...local] });
+    this.#tell({ type: "snapshot", kind: "pods", objects: pods });
     this.#settle();
   }
 

@@ -91,9 +91,11 @@ export function writeEvent<T extends Named>(
       remove(event.key);
       return;
     case "snapshot": {
-      const keys = new Set(event.objects.map(keyOf));
+      const known = Array.from(book.objects(), keyOf);
+      // At a start there is nothing to compare with: no keys of ten thousand objects then.
+      const keys = new Set(known.length === 0 ? [] : event.objects.map(keyOf));
       // What goes first: its addresses may be others' by now.
-      for (const key of Array.from(book.objects(), keyOf)) if (!keys.has(key)) remove(key);
+      for (const key of known) if (!keys.has(key)) remove(key);
       event.objects.forEach(put);
     }
   }
