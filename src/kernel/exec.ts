@@ -1,8 +1,8 @@
 // The one place that starts processes. Arguments are arrays; no shell is ever involved.
 import { spawn } from "node:child_process";
-import type { ChildProcess } from "node:child_process";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
+import { execa, ExecaError } from "execa";
 
 export interface ExecResult {
   readonly exitCode: number;
@@ -44,95 +44,34 @@ export function processesStarted(): number {
   return started;
 }
 
-/** After SIGTERM, milliseconds until SIGKILL. */
-const KILL_AFTER_MS = 5_000;
-
 export const exec: Exec = async (command, args, options = {}) => {
-  const { exitCode, signal, problem, ...said } = await run(command, args, options).catch((error: Error) => {
-    throw new ExecError(`${command}: ${error.message}`);
-  });
-  if (problem !== undefined) throw new ExecError(`${command}: ${problem}`);
-  if (exitCode === null) throw new ExecError(`${command}: ended by ${signal}`);
-  const result = { exitCode, ...said };
-  if (exitCode === 0 || options.allowFailure) return result;
-  const words = result.stderr.trim() || result.stdout.trim() || "no message";
-  throw new ExecError(`${command} ${args.join(" ")}: exit ${exitCode}: ${words}`, result);
+  started += 1;
+  try {
+    const result = await execa(command, [...args], {
+      stripFinalNewline: false,
+      timeout: options.timeoutMs ?? DEFAULT_TIMEOUT_MS,
+      maxBuffer: MAX_OUTPUT_BYTES,
+      // LC_ALL: messages of iproute2 and iptables are matched in English.
+      env: { LC_ALL: "C", ...options.env },
+      ...(options.input === undefined ? { stdin: "ignore" } : { input: options.input }),
+    });
+    return { exitCode: 0, stdout: result.stdout, stderr: result.stderr };
+  } catch (error) {
+    if (!(error instanceof ExecaError)) throw error;
+    if (error.exitCode === undefined) throw new ExecError(explainStartFailure(command, error));
+    const result = { exitCode: error.exitCode, stdout: error.stdout ?? "", stderr: error.stderr ?? "" };
+    if (options.allowFailure) return result;
+    const said = result.stderr.trim() || result.stdout.trim() || "no message";
+    throw new ExecError(`${command} ${args.join(" ")}: exit ${error.exitCode}: ${said}`, result);
+  }
 };
 
-/** How a process ended; with a problem it is not to be relied on. */
-interface Ending extends Omit<ExecResult, "exitCode"> {
-  readonly exitCode: number | null;
-  readonly signal: NodeJS.Signals | null;
-  readonly problem: string | undefined;
-}
-
-/** Processes that are to end with us. */
-const running = new Set<ChildProcess>();
-process.once("exit", () => {
-  for (const child of running) child.kill();
-});
-
-/** @throws {Error} where not even an attempt is made: arguments that are too long, for example */
-async function run(command: string, args: readonly string[], options: ExecOptions): Promise<Ending> {
-  started += 1;
-  const { input, timeoutMs = DEFAULT_TIMEOUT_MS } = options;
-  const { promise, resolve } = Promise.withResolvers<Ending>();
-  const child = spawn(command, [...args], {
-    stdio: [input === undefined ? "ignore" : "pipe", "pipe", "pipe"],
-    // LC_ALL: messages of iproute2 and iptables are matched in English.
-    env: { ...process.env, LC_ALL: "C", ...options.env },
-  });
-  let problem: string | undefined;
-  let kill: NodeJS.Timeout | undefined;
-  const giveUp = (why: string): void => {
-    problem ??= why;
-    child.kill();
-    kill ??= setTimeout(() => {
-      child.kill("SIGKILL");
-      // Its children may hold on to what they were given.
-      child.stdout?.destroy();
-      child.stderr?.destroy();
-    }, KILL_AFTER_MS);
-  };
-  const timeout = setTimeout(() => giveUp("no answer in time"), timeoutMs);
-  const tooMuch = (): void => giveUp(`more than ${MAX_OUTPUT_BYTES} bytes of output`);
-  const [stdout, stderr] = [collect(child.stdout, tooMuch), collect(child.stderr, tooMuch)];
-  running.add(child);
-  const finish = (exitCode: number | null, signal: NodeJS.Signals | null): void => {
-    clearTimeout(timeout);
-    clearTimeout(kill);
-    running.delete(child);
-    resolve({ exitCode, signal, problem, stdout: stdout(), stderr: stderr() });
-  };
-  child.on("close", finish);
-  child.on("error", (error) => {
-    // Others are of signals to a process that runs.
-    if (child.pid !== undefined) return;
-    problem = explainStartFailure(error);
-    finish(null, null);
-  });
-  // Who ends before it has read everything says why by its exit.
-  child.stdin?.on("error", () => {});
-  child.stdin?.end(input);
-  return promise;
-}
-
-/** Returns what there is so far. */
-function collect(output: Readable | null, tooMuch: () => void): () => string {
-  const pieces: Buffer[] = [];
-  let bytes = 0;
-  output?.on("data", (piece: Buffer) => {
-    bytes += piece.length;
-    if (bytes > MAX_OUTPUT_BYTES) tooMuch();
-    else pieces.push(piece);
-  });
-  return () => Buffer.concat(pieces).toString("utf8");
-}
-
-function explainStartFailure(error: NodeJS.ErrnoException): string {
-  return error.code === "ENOENT"
-    ? "not found; install the package that has it (Debian: iproute2, iptables, ipset)"
-    : error.message;
+function explainStartFailure(command: string, error: ExecaError): string {
+  if (error.code === "ENOENT")
+    return `${command}: not found; install the package that has it (Debian: iproute2, iptables, ipset)`;
+  if (error.timedOut) return `${command}: no answer in time`;
+  if (error.signal !== undefined) return `${command}: ended by ${error.signal}`;
+  return `${command}: ${error.shortMessage}`;
 }
 
 export interface LineHandlers {
