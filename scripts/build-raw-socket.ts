@@ -51,11 +51,17 @@ function compile(compiler: string, output: string): string | undefined {
   } catch (error) {
     const { code, stderr } = error as NodeJS.ErrnoException & { stderr?: Buffer };
     return code === "ENOENT"
-      ? `${compiler} is not installed (Debian: apt-get install g++)`
+      ? `${compiler} is not installed (Debian: apt-get install ${packageOf(compiler)})`
       : `${compiler} failed: ${stderr?.toString().slice(0, 2000) ?? String(error)}`;
   }
   renameSync(unfinished, output);
   return undefined;
+}
+
+/** Debian's cross compilers are named x86_64-linux-gnu-g++, their packages g++-x86-64-linux-gnu. */
+function packageOf(compiler: string): string {
+  const target = /^(.+)-g\+\+$/.exec(compiler)?.[1];
+  return target === undefined ? "g++" : `g++-${target.replace("_", "-")}`;
 }
 
 /** Bundles raw-socket with its addon as a file among the chunks; where there is no addon, the import fails when it is tried. */
