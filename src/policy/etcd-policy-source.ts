@@ -1,6 +1,7 @@
 // Namespaces, pods, nodes and NetworkPolicies from etcd, for clusters without Kubernetes: one watch of `<prefix>/policy/`.
 import type { EtcdClient } from "../etcd/client.ts";
 import { mirrorPrefix } from "../etcd/mirror.ts";
+import type { MirrorOptions } from "../etcd/mirror.ts";
 import { SILENT_LOGGER } from "../net/logger.ts";
 import type { Logger } from "../net/logger.ts";
 import type { SourceTally } from "../net/source-tally.ts";
@@ -21,6 +22,8 @@ export interface EtcdPolicySourceOptions {
 export interface EtcdPolicySourceModules {
   readonly log?: Logger;
   readonly tally?: SourceTally;
+  /** See `MirrorOptions`. */
+  readonly after?: MirrorOptions["after"];
   /** Uniform in [0, 1). */
   readonly random?: () => number;
 }
@@ -30,7 +33,7 @@ const MAX_NAMED = 5;
 
 export function createEtcdPolicySource(
   { client, prefix: givenPrefix, rewoundGraceMs }: EtcdPolicySourceOptions,
-  { log = SILENT_LOGGER, tally, random = Math.random }: EtcdPolicySourceModules = {},
+  { log = SILENT_LOGGER, tally, after, random = Math.random }: EtcdPolicySourceModules = {},
 ): PolicySource {
   const prefix = givenPrefix.replace(/\/+$/, "");
   let connected = false;
@@ -61,6 +64,7 @@ export function createEtcdPolicySource(
           prefix: policyKeyPrefix(prefix),
           what: "policies",
           tally,
+          after,
           keeping: "all pods and policies for a while, until daemons have registered their pods again",
           rewoundGraceMs,
           random,

@@ -1,34 +1,16 @@
 // A mirror of a prefix over a store that does not tell everything: what it misses it finds, and how soon.
 import { expect, test } from "vitest";
 import { CompactedError } from "../../../src/etcd/client.ts";
-import type { EtcdClient, WatchEvent } from "../../../src/etcd/client.ts";
+import type { EtcdClient } from "../../../src/etcd/client.ts";
 import { mirrorPrefix } from "../../../src/etcd/mirror.ts";
 import type { MirrorOptions } from "../../../src/etcd/mirror.ts";
 import type { SourceTally } from "../../../src/net/source-tally.ts";
 import { createFakeEtcd } from "../../support/fake-etcd-client.ts";
+import { forgetful, manualTimers } from "../../support/silent-loss.ts";
 import { waitFor } from "../../support/wait.ts";
 
 const PREFIX = "/net/subnets/";
 const TEN_MINUTES_MS = 600_000;
-
-/** Timers that run when the test says so. */
-function manualTimers() {
-  const timers = new Map<() => void, number>();
-  const after: MirrorOptions["after"] = (ms, callback) => {
-    timers.set(callback, ms);
-    return () => void timers.delete(callback);
-  };
-  return {
-    after,
-    pendingMs: () => [...timers.values()],
-    fire: () => {
-      for (const callback of timers.keys()) {
-        timers.delete(callback);
-        callback();
-      }
-    },
-  };
-}
 
 function mirror(client: EtcdClient, more: Partial<MirrorOptions> = {}) {
   const stop = new AbortController();
@@ -71,16 +53,6 @@ function mirror(client: EtcdClient, more: Partial<MirrorOptions> = {}) {
     await ended;
   };
   return { keys, causes, problems, snapshots: () => snapshots, end };
-}
-
-/** The same store, but nobody hears of events that `isLost` picks. */
-function forgetful(store: EtcdClient, isLost: (event: WatchEvent) => boolean): EtcdClient {
-  return {
-    ...store,
-    async *watch(...args) {
-      for await (const events of store.watch(...args)) yield events.filter((event) => !isLost(event));
-    },
-  };
 }
 
 test("an event that is lost without a word is made good within ten minutes", async () => {
