@@ -9,8 +9,9 @@ export interface FlowJudgeInput {
   /** By the policies of now. */
   readonly evaluate: (packet: Packet) => PacketVerdict;
   /**
-   * By the policies of before. Where given, only what they allowed ends: a connection that passed as related to another
-   * one was never allowed by itself.
+   * By the policies of before. Where given, what an end denied before and denies now goes on: a connection that passed as
+   * related to another one was never allowed by itself. One that each end has allowed at one of both times ends: where one
+   * pass opened this end and closed the other, it may have been made between the two.
    */
   readonly evaluateBefore?: (packet: Packet) => PacketVerdict;
   /** Addresses of the pods of this node: what other nodes' pods may not do is their nodes' affair. */
@@ -27,15 +28,19 @@ export function createFlowJudge({
   localIps,
 }: FlowJudgeInput): (flow: Flow) => boolean {
   const known = new Map<string, boolean>();
-  const isDenied = ({ egress, ingress }: PacketVerdict, { src, dst }: Packet): boolean =>
-    (localIps.has(src) && deniesByPolicy(egress)) || (localIps.has(dst) && deniesByPolicy(ingress));
+  /** Which ends deny it: the sender's, the receiver's. */
+  const denials = ({ egress, ingress }: PacketVerdict, { src, dst }: Packet): readonly [boolean, boolean] => [
+    localIps.has(src) && deniesByPolicy(egress),
+    localIps.has(dst) && deniesByPolicy(ingress),
+  ];
   return (flow) => {
     const packet = packetOfFlow(flow);
     const key = `${packet.src} ${packet.dst} ${flow.protocol} ${packet.port ?? packet.icmpType ?? ""}`;
     let ends = known.get(key);
     if (ends === undefined) {
-      const wasDenied = evaluateBefore !== undefined && isDenied(evaluateBefore(packet), packet);
-      ends = !wasDenied && isDenied(evaluate(packet), packet);
+      const now = denials(evaluate(packet), packet);
+      const before = evaluateBefore && now.includes(true) ? denials(evaluateBefore(packet), packet) : [];
+      ends = now.includes(true) && !now.some((isDenied, end) => isDenied && before[end]);
       if (known.size === MAX_KNOWN) known.clear();
       known.set(key, ends);
     }

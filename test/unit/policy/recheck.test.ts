@@ -71,3 +71,13 @@ test("what was not allowed before, either, goes on: it passed as related to anot
   const strict = createFlowJudge({ evaluate: after, evaluateBefore: evaluatorOf(), localIps: LOCAL });
   expect(strict(flowOf("10.244.2.13 -> 10.244.1.12:80"))).toBe(true);
 });
+
+test("what one end began to allow when the other one ceased to ends: it may have been made between the two", () => {
+  const shutA = policyOf("x/a", "{podSelector: {matchLabels: {app: a}}, policyTypes: [Egress]}");
+  const judge = createFlowJudge({
+    evaluate: evaluatorOf(shutA),
+    evaluateBefore: evaluatorOf(DENY_B),
+    localIps: LOCAL,
+  });
+  expect(judge(flowOf("10.244.1.11 -> 10.244.1.12:81"))).toBe(true);
+});
