@@ -10,6 +10,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "burst.h"
 #include "engine-internal.h"
 #include "receive.h"
 
@@ -150,19 +151,21 @@ static void arm(struct receiver *receiver, size_t count) {
   }
 }
 
-/** One batch, so that the other socket, the end and a new table get their turn. */
-static void receive_batch(struct receiver *receiver, int fd) {
+/** One batch, so that the other socket, the end and a new table get their turn. Returns its packets, 0 if long ones were among them. */
+static size_t receive_batch(struct receiver *receiver, int fd) {
   int got = recvmmsg(fd, receiver->vector, receiver->batch, MSG_DONTWAIT, NULL);
   /* Errors are what ICMP told of a datagram that we sent; they are not about this socket's future. */
-  if (got <= 0) return;
-  bool is_long = false;
+  if (got <= 0) return 0;
+  bool is_long = false, is_burst = true;
   for (int i = 0; i < got; i++) {
     is_long = is_long || receiver->vector[i].msg_len >= LONG;
+    is_burst = is_burst && receiver->vector[i].msg_len < BURST_LONG;
     take(receiver, (size_t)i);
   }
   unpack_flush(&receiver->unpacker);
   receiver->batch = is_long ? BATCH_OF_LONG : BATCH;
   arm(receiver, (size_t)got);
+  return is_burst ? (size_t)got : 0;
 }
 
 static void loop(struct receiver *receiver) {
@@ -176,8 +179,13 @@ static void loop(struct receiver *receiver) {
     if (poll(waited, 3, -1) < 0 && errno != EINTR) return engine_fail(engine, errno);
     if (waited[2].revents != 0) return;
     receiver->table = table_acquire(receiver->worker);
-    for (int family = 0; family < 2; family++)
-      if (waited[family].revents != 0) receive_batch(receiver, engine->sockets[family]);
+    struct burst burst = {0};
+    size_t found;
+    do {
+      found = 0;
+      for (int family = 0; family < 2; family++)
+        if (waited[family].revents != 0) found += receive_batch(receiver, engine->sockets[family]);
+    } while (burst_goes_on(&burst, found));
     table_release(receiver->worker);
     if (engine_failure(engine) != 0) return;
   }

@@ -7,6 +7,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "burst.h"
 #include "engine-internal.h"
 #include "packet.h"
 #include "segment.h"
@@ -21,6 +22,8 @@ struct sender {
   struct transmitter *transmitter;
   struct peer_table *table;
   uint8_t *arena;
+  /** Packets of the last look, 0 if long ones were among them. */
+  size_t found;
 };
 
 /** Tells the sender on this host, through the TUN device. */
@@ -62,8 +65,10 @@ static void send_packet(struct sender *sender, uint8_t *packet, size_t length, c
     transmitter_add(sender->transmitter, peer, &segment);
 }
 
-/** Reads and sends until there is nothing to read. False when the device has gone. */
+/** Reads and sends until there is nothing to read, or the arena is full. False when the device has gone. */
 static bool send_all(struct sender *sender) {
+  bool is_long = false;
+  sender->found = 0;
   const size_t hints_length = sender->engine->offloads.vnet_header ? sizeof(struct virtio_net_hdr) : 0;
   size_t used = 0;
   for (;;) {
@@ -77,6 +82,8 @@ static bool send_all(struct sender *sender) {
       engine_fail(sender->engine, number);
       return false;
     }
+    is_long = is_long || got >= BURST_LONG;
+    sender->found = is_long ? 0 : sender->found + 1;
     struct virtio_net_hdr hints = {0};
     if ((size_t)got < hints_length) continue;
     memcpy(&hints, frame, hints_length);
@@ -98,7 +105,10 @@ static void loop(struct sender *sender) {
     if (waited[1].revents != 0) return;
     if (waited[0].revents == 0) continue;
     sender->table = table_acquire(sender->worker);
-    bool goes_on = send_all(sender);
+    struct burst burst = {0};
+    bool goes_on;
+    do goes_on = send_all(sender);
+    while (goes_on && burst_goes_on(&burst, sender->found));
     table_release(sender->worker);
     if (!goes_on) return;
   }
