@@ -1,7 +1,6 @@
 // The resident pages of this process's executable (native/memory): how many there are, and giving them back.
 import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
-import { findNativeAddon } from "../native-addon.ts";
+import { loadOptionalAddon } from "../native-addon.ts";
 
 export interface MemoryAddon {
   /**
@@ -12,18 +11,9 @@ export interface MemoryAddon {
   release(): number;
 }
 
-/**
- * Loads memory.node.
- * @param file default: where the build puts it
- * @returns undefined where there is none, or one for another machine: all works without
- */
-export function loadMemoryAddon(file = findNativeAddon("memory")): MemoryAddon | undefined {
-  if (file === undefined) return undefined;
-  try {
-    return createRequire(import.meta.url)(file) as MemoryAddon;
-  } catch {
-    return undefined;
-  }
+/** Loads memory.node; undefined where it cannot be had. */
+export function loadMemoryAddon(file?: string): MemoryAddon | undefined {
+  return loadOptionalAddon("memory", file) as MemoryAddon | undefined;
 }
 
 /** Bytes of this process's pages that a file stands behind (proc_pid_status(5), RssFile: since Linux 4.5). */

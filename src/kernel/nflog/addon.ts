@@ -1,9 +1,8 @@
 // The native reader of NFLOG groups (native/nflog): a socket of this process, which needs no capability that rules do not need.
-import { createRequire } from "node:module";
 import { Socket } from "node:net";
 import { getSystemErrorName } from "node:util";
 import type { ByteHandlers, LineProcess } from "../exec.ts";
-import { findNativeAddon } from "../native-addon.ts";
+import { loadOptionalAddon } from "../native-addon.ts";
 
 export interface NflogAddon {
   /**
@@ -14,14 +13,9 @@ export interface NflogAddon {
   open(group: number, copyBytes: number): number;
 }
 
-/** Loads nflog.node. @returns undefined where there is none, or one for another machine: tcpdump reads groups too */
-export function loadNflogAddon(file = findNativeAddon("nflog")): NflogAddon | undefined {
-  if (file === undefined) return undefined;
-  try {
-    return createRequire(import.meta.url)(file) as NflogAddon;
-  } catch {
-    return undefined;
-  }
+/** Loads nflog.node; undefined where it cannot be had: tcpdump reads groups too. */
+export function loadNflogAddon(file?: string): NflogAddon | undefined {
+  return loadOptionalAddon("nflog", file) as NflogAddon | undefined;
 }
 
 /** Reads the group as a child would that prints it. A group that cannot be had is one that ends at once. */
